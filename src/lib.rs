@@ -3,3 +3,6 @@
 pub mod error;
 pub mod model;
 pub mod plan;
+pub mod sink;
+pub mod source;
+pub mod store;

@@ -1,5 +1,13 @@
 //! The words of lode as types. Nothing here does input or output.
 
+pub mod block;
+pub mod change;
+pub mod connection;
+pub mod hook;
+pub mod position;
+pub mod row;
+pub mod schema;
 pub mod secret;
 pub mod spec;
 pub mod table;
+pub mod value;

@@ -4,9 +4,10 @@
 //! runs, and carried out by `run`. No name in it needs to be looked up again, and no setting to be parsed.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::model::connection::Connection;
+use crate::model::hook::Hook;
 use crate::model::spec::{Settings, Start};
 use crate::model::table::TableSet;
 
@@ -14,44 +15,11 @@ use crate::model::table::TableSet;
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
     /// Connections that something in the plan uses, by name.
-    pub connections: BTreeMap<String, Arc<ConnectionPlan>>,
+    pub connections: BTreeMap<String, Arc<Connection>>,
     /// One for each source connection that a pipeline reads through shared mining, by that connection's name.
     pub mines: BTreeMap<String, Arc<MinePlan>>,
     /// Pipelines by name.
     pub pipelines: BTreeMap<String, Arc<PipelinePlan>>,
-}
-
-/// A system to connect to.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ConnectionPlan {
-    /// Its name in the script.
-    pub name: String,
-    /// Its kind: `mysql`.
-    pub kind: &'static str,
-    /// Where it is.
-    pub endpoint: Endpoint,
-    /// Checked settings.
-    pub settings: Settings,
-}
-
-/// A checked endpoint.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Endpoint {
-    /// A server.
-    Url {
-        /// The scheme as written.
-        scheme: String,
-        /// User name; empty when none was given.
-        user: String,
-        /// Host name or address.
-        host: String,
-        /// Port.
-        port: u16,
-        /// Database; empty when none was given.
-        database: String,
-    },
-    /// A file or folder, absolute.
-    Path(PathBuf),
 }
 
 /// The mining of one source connection into one log.
@@ -60,9 +28,9 @@ pub struct MinePlan {
     /// The name shown to people: the source connection's, or the `name` setting.
     pub name: String,
     /// The source connection.
-    pub connection: Arc<ConnectionPlan>,
+    pub connection: Arc<Connection>,
     /// The connection of the log store; `None` is the embedded store.
-    pub store: Option<Arc<ConnectionPlan>>,
+    pub store: Option<Arc<Connection>>,
     /// The log's name within its store: a collection, or a folder below the data folder.
     pub log: String,
     /// Checked settings of `share_mining`.
@@ -89,7 +57,7 @@ pub struct PipelinePlan {
 #[derive(Clone, Debug, PartialEq)]
 pub struct InputPlan {
     /// The source connection.
-    pub connection: Arc<ConnectionPlan>,
+    pub connection: Arc<Connection>,
     /// The tables.
     pub tables: TableSet,
     /// How the changes reach the pipeline.
@@ -125,7 +93,7 @@ pub struct SinkPlan {
     /// Kind: `sqlite`.
     pub kind: &'static str,
     /// The connection, where the kind has one.
-    pub connection: Option<Arc<ConnectionPlan>>,
+    pub connection: Option<Arc<Connection>>,
     /// The table name with at most one `*` for the source table's name, the path, or nothing.
     pub target: String,
     /// Checked settings.
@@ -143,46 +111,6 @@ pub enum StagePlan {
     Keep(Vec<String>),
     /// Removes these columns.
     Drop(Vec<String>),
-}
-
-/// Rhai code with its place in the script, so that an error can be shown there.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Hook {
-    /// What runs.
-    pub code: HookCode,
-    /// File of the script, as it was named.
-    pub file: Arc<str>,
-    /// Line and column of the first character of the code, both from 1.
-    pub line: u32,
-    /// See `line`.
-    pub column: u32,
-    /// The included `.rhai` modules by name (`mask`): name, path, text.
-    pub modules: Arc<Vec<HookModule>>,
-}
-
-/// What a hook runs.
-#[derive(Clone, Debug, PartialEq)]
-pub enum HookCode {
-    /// The text between the braces.
-    Block(Arc<str>),
-    /// `module::function`.
-    Call {
-        /// The included module.
-        module: String,
-        /// The function, which takes the row and returns it (map) or a bool (filter).
-        function: String,
-    },
-}
-
-/// An included Rhai file.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HookModule {
-    /// The file's stem.
-    pub name: String,
-    /// The file.
-    pub path: PathBuf,
-    /// Its text.
-    pub text: Arc<str>,
 }
 
 impl PipelinePlan {

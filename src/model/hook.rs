@@ -1,0 +1,44 @@
+//! Rhai code of a script, before it is compiled.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Rhai code with its place in the script, so that an error can be shown there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hook {
+    /// What runs.
+    pub code: HookCode,
+    /// File of the script, as it was named.
+    pub file: Arc<str>,
+    /// Line and column of the first character of the code, both from 1.
+    pub line: u32,
+    /// See `line`.
+    pub column: u32,
+    /// The included `.rhai` modules by name (`mask`): name, path, text.
+    pub modules: Arc<Vec<HookModule>>,
+}
+
+/// What a hook runs.
+#[derive(Clone, Debug, PartialEq)]
+pub enum HookCode {
+    /// The text between the braces.
+    Block(Arc<str>),
+    /// `module::function`.
+    Call {
+        /// The included module.
+        module: String,
+        /// The function, which takes the row and returns it (map) or a bool (filter).
+        function: String,
+    },
+}
+
+/// An included Rhai file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HookModule {
+    /// The file's stem.
+    pub name: String,
+    /// The file.
+    pub path: PathBuf,
+    /// Its text.
+    pub text: Arc<str>,
+}

@@ -1,0 +1,70 @@
+//! Places: in a source's change log, and in lode's own.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Number of an entry in a log. Dense: each entry has the number after the one before it; the first is 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Seq(pub u64);
+
+impl Seq {
+    /// The entry `count` places later.
+    #[must_use]
+    pub fn plus(self, count: u64) -> Seq {
+        Seq(self.0 + count)
+    }
+}
+
+impl fmt::Display for Seq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A place in a source's change log between two transactions: everything up to it has been read.
+///
+/// Only the source that made a position compares or interprets it; everyone else keeps it as it is. Positions
+/// are values: a reader that goes on never changes one that it gave out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// The set of transactions read so far, in the source's own GTID text; empty when the source has none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub gtid: String,
+    /// Name of the file.
+    pub file: String,
+    /// Offset in the file, in bytes, behind the last transaction.
+    pub offset: u64,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.offset)?;
+        if !self.gtid.is_empty() {
+            write!(f, " (gtid {})", self.gtid)?;
+        }
+        Ok(())
+    }
+}
+
+/// Which life of a log a cursor belongs to: a log that is deleted and made again has another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct LogEpoch(pub uuid::Uuid);
+
+impl fmt::Display for LogEpoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.simple().fmt(f)
+    }
+}
+
+/// How far a route of a pipeline is: everything before it is durable in its sink.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor {
+    /// The log that `next` counts in; `None` when the pipeline reads its source directly.
+    pub log: Option<LogEpoch>,
+    /// The first entry that is not applied yet. Always the one after a commit, or the log's first.
+    pub next: Seq,
+    /// The same place in the source's own log; `None` before the first transaction was seen.
+    pub position: Option<Position>,
+}

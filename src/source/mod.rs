@@ -1,0 +1,100 @@
+//! Sources: what can be mined. A source turns its change log into entries; it knows no store and no sink.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::error::Result;
+use crate::model::block::BlockBuilder;
+use crate::model::connection::Connection;
+use crate::model::position::Position;
+use crate::model::spec::Start;
+use crate::model::table::TableSelection;
+
+/// A kind of source: makes sources for connections.
+pub trait SourceKind: Send + Sync {
+    /// Makes the source of a connection. Nothing is connected yet.
+    ///
+    /// # Errors
+    /// When the settings contradict each other in a way that their specs cannot say.
+    fn source(&self, connection: Arc<Connection>) -> Result<Arc<dyn Source>>;
+}
+
+/// A system whose changes can be read. Cheap to keep; a connection is opened by the calls that need one.
+#[async_trait]
+pub trait Source: Send + Sync {
+    /// Asks the server who it is. Two connections with the same identity are mined once.
+    ///
+    /// # Errors
+    /// `Unavailable` when it cannot be reached; `Environment` when it refuses the log-in, or is not set up for
+    /// being mined (no binlog, not in row format, rights missing); the advice says what to change.
+    async fn identify(&self) -> Result<Identity>;
+
+    /// The position that `start` stands for at this moment.
+    ///
+    /// # Errors
+    /// As [`identify`](Self::identify), and `Gap` when the source no longer has that position.
+    async fn resolve(&self, start: &Start) -> Result<Position>;
+
+    /// Opens a stream of all changes behind `from` to the tables of `tables`.
+    ///
+    /// # Errors
+    /// As [`resolve`](Self::resolve).
+    async fn open(&self, from: &Position, tables: TableSelection) -> Result<Box<dyn ChangeStream>>;
+}
+
+/// Who a source is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Stays the same however the server is addressed, and over restarts: MySQL's server UUID, or what
+    /// stands for it on MariaDB. Kept with a log, and compared when reading goes on.
+    pub id: String,
+    /// For people: `MariaDB 10.11.14 at 127.0.0.1:3306`.
+    pub description: String,
+}
+
+/// A running reader of one source.
+#[async_trait]
+pub trait ChangeStream: Send {
+    /// Appends entries to `out` and returns when there is a reason to look at them.
+    ///
+    /// It waits until something happens, then goes on while more is at hand and `out` holds less than
+    /// `target_bytes`. Every transaction of the source ends with a commit entry, also one that changed none of the wanted
+    /// tables when `out` has had no commit for a second, so that the position goes on without traffic.
+    ///
+    /// Not cancel-safe: the future must be polled to its end, or the stream be dropped. It ends by itself
+    /// within `patience`, with [`Progress::Idle`] when nothing happened.
+    ///
+    /// # Errors
+    /// `Unavailable` when the connection broke: open again from the last commit. `Data` for an event, a column
+    /// type or a value that cannot be carried exactly; nothing after it was appended. `Gap` when the source
+    /// purged what comes next. After an error the stream is of no more use, and entries after the last commit in `out`
+    /// must be thrown away.
+    async fn fill(
+        &mut self,
+        out: &mut BlockBuilder,
+        target_bytes: usize,
+        patience: Duration,
+    ) -> Result<Progress>;
+
+    /// Changes the selection of tables from the next transaction on, and writes a coverage entry to `out` at that
+    /// place: together with the next call of [`fill`](Self::fill), before its first entry when no transaction is open.
+    fn select(&mut self, tables: TableSelection);
+
+    /// Takes leave of the server. Dropping the stream instead is safe, too.
+    async fn close(self: Box<Self>);
+}
+
+/// Why [`ChangeStream::fill`] returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// `out` is full; more is at hand.
+    Full,
+    /// Everything that the source has sent is in `out`.
+    CaughtUp,
+    /// Nothing happened within the patience.
+    Idle,
+    /// The source has an end, and it is reached (a folder of files).
+    End,
+}

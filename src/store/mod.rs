@@ -1,0 +1,122 @@
+//! Log stores: where the mined changes are kept. A store knows blocks; it knows no source and no sink.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::error::Result;
+use crate::model::block::{Block, Commit, SchemaBook};
+use crate::model::position::{LogEpoch, Position, Seq};
+use crate::model::table::TableSelection;
+
+/// A place that keeps logs by name.
+#[async_trait]
+pub trait LogStore: Send + Sync {
+    /// Opens the log called `name`, making it when it is not there, and takes it for this process.
+    ///
+    /// Whatever lies behind the last commit is cut off: a torn write, or the beginning of a transaction
+    /// that never ended.
+    ///
+    /// # Errors
+    /// `Refused` when another process has it open; `Environment` when the place cannot be written; `Corrupt`
+    /// when something before the last commit is damaged or of another format version.
+    async fn open(&self, name: &str) -> Result<Arc<dyn Log>>;
+}
+
+/// One open log: one writer, any number of readers.
+#[async_trait]
+pub trait Log: Send + Sync {
+    /// Which life of the log this is.
+    fn epoch(&self) -> LogEpoch;
+
+    /// Which source was mined into it; `None` before the first append.
+    fn source_id(&self) -> Option<String>;
+
+    /// Notes the source. Called once, before the first append; durable when it returns.
+    ///
+    /// # Errors
+    /// `Refused` when another source is noted already.
+    async fn bind_source(&self, id: &str) -> Result<()>;
+
+    /// The end: what is durable and complete. Readers see nothing behind it.
+    fn tail(&self) -> Tail;
+
+    /// The schemas of everything before the tail, also of entries that retention has dropped.
+    fn schemas(&self) -> SchemaBook;
+
+    /// The tables that are mined at the tail, from the last coverage entry; also when retention has dropped it.
+    fn coverage(&self) -> TableSelection;
+
+    /// Appends blocks in order; the first begins where the one appended before ended. When it returns Ok,
+    /// every block is durable, and all up to the last commit are visible to readers.
+    ///
+    /// Not cancel-safe. Calls do not overlap: there is one writer.
+    ///
+    /// # Errors
+    /// `Environment` when the place is full or failed, `Unavailable` when a remote store is away: then nothing behind the
+    /// former tail is visible, and the writer may open the log again. `Fenced` when another writer took over.
+    async fn append(&self, blocks: Vec<Arc<Block>>) -> Result<Tail>;
+
+    /// Reads whole blocks in order, the first being the one that contains `from`, until `max_bytes` of payload
+    /// are reached; at least one block, none when `from` is the tail's `next`.
+    ///
+    /// # Errors
+    /// `Gap` when `from` lies before the horizon or behind the tail; `Corrupt` when a checksum does not fit.
+    async fn read(&self, from: Seq, max_bytes: usize) -> Result<Vec<Arc<Block>>>;
+
+    /// The entry behind the commit at exactly `position`; `None` when the log has no such commit.
+    async fn find_position(&self, position: &Position) -> Result<Option<Seq>>;
+
+    /// The first entry of the first transaction committed at or after `time_ms`; the tail's `next` when there is none.
+    async fn find_time(&self, time_ms: i64) -> Result<Seq>;
+
+    /// Drops whole old segments, so that what is kept fits `policy`; never an entry from `hold` on. Its cost does not grow
+    /// with the number of rows.
+    async fn retain(&self, policy: &Retention, hold: Option<Seq>) -> Result<Retained>;
+
+    /// Figures for people.
+    fn stat(&self) -> LogStat;
+}
+
+/// The end of a log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tail {
+    /// The number that the next entry gets; also the number after the last commit.
+    pub next: Seq,
+    /// The last commit: the miner's checkpoint. `None` in a new log.
+    pub commit: Option<Commit>,
+}
+
+/// How much is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// Drop what is older.
+    pub age: Option<Duration>,
+    /// Drop the oldest when the log is larger, in bytes on disk.
+    pub size: Option<u64>,
+}
+
+/// What [`Log::retain`] did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Retained {
+    /// The oldest entry that is still there.
+    pub horizon: Seq,
+    /// Bytes on disk that were given back.
+    pub dropped_bytes: u64,
+    /// True when something that the policy would drop stays because of `hold`.
+    pub held: bool,
+}
+
+/// Figures of a log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogStat {
+    /// The oldest entry that is still there.
+    pub horizon: Seq,
+    /// Time of the oldest entry, milliseconds since 1970 UTC; `None` in an empty log.
+    pub horizon_time_ms: Option<i64>,
+    /// Bytes on disk.
+    pub stored_bytes: u64,
+    /// Bytes of the same entries before compression.
+    pub payload_bytes: u64,
+}
