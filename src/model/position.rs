@@ -61,6 +61,9 @@ impl fmt::Display for LogEpoch {
 /// How far a route of a pipeline is: everything before it is durable in its sink.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {
+    /// Identity of the source; a cursor is never used on another one.
+    #[serde(default)]
+    pub source: String,
     /// The log that `next` counts in; `None` when the pipeline reads its source directly.
     pub log: Option<LogEpoch>,
     /// The first entry that is not applied yet. Always the one after a commit, or the log's first.

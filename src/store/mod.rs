@@ -51,6 +51,9 @@ pub trait Log: Send + Sync {
     /// Appends blocks in order; the first begins where the one appended before ended. When it returns Ok,
     /// every block is durable, and all up to the last commit are visible to readers.
     ///
+    /// The first block may also begin at the visible tail while parts of an unfinished transaction lie behind it:
+    /// those are cut off first. So a miner that lost its source in the middle of a transaction begins it again.
+    ///
     /// Not cancel-safe. Calls do not overlap: there is one writer.
     ///
     /// # Errors
