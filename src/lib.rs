@@ -3,6 +3,7 @@
 pub mod error;
 pub mod model;
 pub mod plan;
+pub mod run;
 pub mod sink;
 pub mod source;
 pub mod store;
