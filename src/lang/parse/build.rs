@@ -351,7 +351,8 @@ impl<'t> Builder<'t> {
     fn nested<T>(&mut self, span: Span, inner: impl FnOnce(&mut Self) -> T) -> Option<T> {
         if self.depth == NESTING_MAX {
             let message = format!("this is nested more than {NESTING_MAX} deep");
-            self.findings.push(Diagnostic::new(DiagnosticCode::E0110, span, message));
+            let finding = Diagnostic::new(DiagnosticCode::E0110, span, message);
+            self.findings.push(finding.help("give a part of it a name with `let`, or leave it out"));
             return None;
         }
         self.depth += 1;

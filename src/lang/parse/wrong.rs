@@ -83,16 +83,18 @@ impl<'t> Failure<'t> {
 
     /// The next statement is looked for behind this place.
     pub(super) fn resume_after(&self) -> usize {
-        if self.at > self.statement_at && self.found_statement() {
-            // The line before, so that the statement found here is read.
-            return self.text[..self.at].rfind('\n').unwrap_or(self.statement_at).max(self.statement_at);
+        match self.intruder() {
+            // The line before, so that the statement found there is read.
+            Some(at) => self.text[..at].rfind('\n').unwrap_or(self.statement_at).max(self.statement_at),
+            None => self.at,
         }
-        self.at
     }
 
     pub(super) fn diagnose(&self) -> Diagnostic {
         if self.too_deep {
-            return self.finding(Code::E0110, self.statement_at, "this statement is nested too deeply");
+            return self
+                .finding(Code::E0110, self.statement_at, "this statement is nested too deeply")
+                .help("move long Rhai code into a `.rhai` file");
         }
         self.unclosed_text()
             .or_else(|| self.unclosed_rhai())
@@ -129,13 +131,13 @@ impl<'t> Failure<'t> {
         }
         let finding = self
             .finding(Code::E0103, self.at, "this Rhai block is not closed")
-            .label("the block begins here")
-            .help("type `}` where the block ends");
+            .label("the block begins here");
         Some(match unclosed_in_rhai(&self.text[self.at..]) {
             Some((at, what)) => finding
                 .related(self.span(self.at + at, 1), format!("this {what} is not closed"))
-                .note("braces within texts and comments of Rhai do not count"),
-            None => finding,
+                .note("braces within texts and comments of Rhai do not count")
+                .help(format!("close the {what} first")),
+            None => finding.help("type `}` where the block ends"),
         })
     }
 
@@ -177,29 +179,31 @@ impl<'t> Failure<'t> {
     }
 
     fn unclosed_bracket(&self) -> Option<Diagnostic> {
-        let closes = [Rule::close_brace, Rule::close_list, Rule::close_call];
-        let expects_close = closes.iter().any(|rule| self.expects(*rule));
-        if !expects_close || !(self.found().is_empty() || self.found_statement()) {
+        let intruder = self.intruder();
+        let expects_close = ["`}`", "`]`", "`)`"].iter().any(|close| self.wants(close));
+        // The word of a statement that follows an open block is taken for a key.
+        let key = intruder.is_some() && self.wants("`=`");
+        if !(expects_close || key) || !(self.found().is_empty() || intruder.is_some()) {
             return None;
         }
-        let (at, open) = innermost_open(self.text, self.statement_at, self.at)?;
+        let end = intruder.unwrap_or(self.at);
+        let (at, open) = innermost_open(self.text, self.statement_at, end)?;
         let close = match open {
-            '{' => "}",
+            '{' => " }",
             '[' => "]",
             _ => ")",
         };
         let span = self.span(at, 1);
         let finding =
             Diagnostic::new(Code::E0109, span, format!("this `{open}` is not closed")).label("begins here");
-        let before = self.text[..self.at].trim_end().len();
-        Some(finding.suggest(self.span(before, 0), format!(" {close}"), format!("type `{close}`")))
+        let before = self.text[..end].trim_end().len();
+        Some(finding.suggest(self.span(before, 0), close, format!("type `{}` where it ends", close.trim())))
     }
 
     fn no_sink(&self) -> Option<Diagnostic> {
         let found = self.found();
         let is_end = found.is_empty() || self.found_statement() || found == "," || found == "]";
-        let wants_more = self.expects(Rule::arrow) || self.expects(Rule::sink);
-        if !is_end || !wants_more || self.after_statement {
+        if !is_end || self.after_statement || !(self.wants("`->`") || self.wants("`sink`")) {
             return None;
         }
         let end = self.text[..self.at].trim_end();
@@ -220,9 +224,7 @@ impl<'t> Failure<'t> {
 
     fn unexpected(&self) -> Diagnostic {
         let found = self.found();
-        let mut names: Vec<&str> = self.expected.iter().filter_map(|rule| words(*rule)).collect();
-        names.sort_unstable();
-        names.dedup();
+        let names = self.wanted();
         let described =
             if found.is_empty() { "the text ends".to_owned() } else { format!("found `{found}`") };
         let wanted = one_of(&names);
@@ -233,23 +235,42 @@ impl<'t> Failure<'t> {
         } else {
             "not expected here"
         });
-        let keywords = names.iter().filter_map(|name| name.strip_prefix('`')?.strip_suffix('`'));
         if found == "//" || found == "--" {
             return finding.help("comments begin with `#`");
         }
         if found == ";" {
             return finding.suggest(self.span(self.at, 1), "", "statements and settings need no `;`");
         }
-        if found.chars().all(char::is_alphabetic)
-            && let Some(word) = did_you_mean(found, keywords)
-        {
-            return finding.suggest(self.span(self.at, found.len()), word, format!("did you mean `{word}`?"));
+        if ["filter", "map", "keep", "drop", "sink"].contains(&found) && self.wants("`->`") {
+            return finding.suggest(self.span(self.at, 0), "-> ", "type `->` before each stage and sink");
+        }
+        if !found.is_empty() && found.chars().all(|letter| letter.is_alphabetic() || letter == '_') {
+            let keywords = names.iter().filter_map(|name| name.strip_prefix('`')?.strip_suffix('`'));
+            let keywords = keywords.filter(|word| word.starts_with(char::is_alphabetic));
+            if let Some(word) = did_you_mean(found, keywords) {
+                let help = format!("did you mean `{word}`?");
+                return finding.suggest(self.span(self.at, found.len()), word, help);
+            }
         }
         match names.as_slice() {
             [] => finding,
+            ["`.`"] => finding.help("type the connection before the table, such as `shop.orders`"),
+            ["`=`"] => finding.suggest(self.span(self.at, 0), "= ", "type `=` here"),
             [only] => finding.help(format!("type {only} here")),
             [first, ..] => finding.help(format!("type one of them here, such as {first}")),
         }
+    }
+
+    /// What was expected, in human words.
+    fn wanted(&self) -> Vec<&'static str> {
+        let mut names: Vec<&str> = self.expected.iter().filter_map(|rule| words(*rule)).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        self.expected.iter().any(|rule| words(*rule) == Some(name))
     }
 
     fn finding(&self, code: Code, at: usize, message: impl Into<String>) -> Diagnostic {
@@ -275,6 +296,23 @@ impl<'t> Failure<'t> {
 
     fn found_at(&self, at: usize) -> &'t str {
         word_at(self.text, at)
+    }
+
+    /// Where the next statement begins, if the failed one ran into it: the last line up to the place that begins
+    /// with the word of a statement and is not indented deeper than the failed one.
+    fn intruder(&self) -> Option<usize> {
+        let line_of = |at: usize| self.text[..at].rfind('\n').map_or(0, |end| end + 1);
+        let first = line_of(self.statement_at);
+        let mut line = line_of(self.at);
+        while line > first {
+            let blanks = self.text[line..].len() - self.text[line..].trim_start_matches([' ', '\t']).len();
+            let word = self.found_at(line + blanks);
+            if blanks <= self.statement_at - first && begins_statement(word) && line + blanks <= self.at {
+                return Some(line + blanks);
+            }
+            line = line_of(line - 1);
+        }
+        None
     }
 
     /// Whether the place is the beginning of a statement in a new line, or looks like it.
@@ -396,7 +434,7 @@ fn names(rule: Rule) -> (Kind, &'static str) {
         Rule::call => (Thing, "a call such as `env(\"NAME\")`"),
         Rule::variable => (Thing, "`$` and a name"),
         Rule::number | Rule::digits => (Thing, "a number"),
-        Rule::unit => (Thing, "a unit"),
+        Rule::unit => (Thing, ""),
         Rule::text => (Thing, "a quoted text"),
         Rule::hook => (Thing, "a hook such as `mask::email`"),
         Rule::rhai => (Thing, "a Rhai block in braces"),

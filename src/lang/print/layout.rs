@@ -2,7 +2,7 @@
 //! when it fits the line and holds no comment, at none.
 
 /// Longest line, in characters, as far as breaking can help.
-const WIDTH: usize = 100;
+const WIDTH: usize = 110;
 /// Blanks per level.
 const INDENT: usize = 2;
 
@@ -16,7 +16,7 @@ pub(super) enum Doc {
     Line,
     /// Nothing, or a line break.
     SoftLine,
-    /// `, `, or a line break alone: settings on lines of their own need no comma.
+    /// `, `, or a line break alone: a setting at the end of a line needs no comma.
     Separator,
     /// Always a line break, with a blank line before the next text where `true`.
     Hard(bool),

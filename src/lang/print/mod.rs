@@ -165,9 +165,10 @@ impl Printer<'_> {
             FlowEnd::Branches(branches) => {
                 arrow(self, docs, branches.first().map_or(flow.span, |branch| branch.span), first);
                 let items = self.items(branches, |printer, branch| {
+                    let comments = printer.comments_before(branch.span.start);
                     let mut docs = Vec::new();
                     printer.flow(&mut docs, branch, false);
-                    Doc::Group(vec![Doc::Indent(docs)])
+                    Doc::All(vec![comments, Doc::Group(vec![Doc::Indent(docs)])])
                 });
                 let close = self.at(last_byte(flow.span), " ]");
                 docs.push(Doc::Group(vec![Doc::text("[ "), Doc::Align(items), close]));
@@ -187,7 +188,7 @@ impl Printer<'_> {
             Stage::Drop(columns) => ("drop ", columns),
         };
         let word = self.at(stage.span, word);
-        let items = self.items(columns, |printer, column| {
+        let items = self.filled(columns, |printer, column| {
             printer.slot(column, |printer, name| printer.quotable(name, false))
         });
         Doc::Group(vec![word, Doc::Align(items)])
@@ -322,7 +323,7 @@ impl Printer<'_> {
         }
         docs.push(Doc::text("{"));
         let mut items = vec![Doc::SoftLine];
-        items.append(&mut self.items(&tables.tables, pattern));
+        items.append(&mut self.filled(&tables.tables, pattern));
         docs.push(Doc::Indent(items));
         docs.push(Doc::SoftLine);
         docs.push(Doc::text("}"));
@@ -340,12 +341,9 @@ impl Printer<'_> {
         let open = self.at(span, "{");
         let mut entries = vec![Doc::Line];
         for (index, setting) in settings.iter().enumerate() {
-            if index > 0 {
-                entries.push(Doc::Separator);
-            }
-            entries.push(self.quotable(&setting.key, false));
-            entries.push(Doc::text(" = "));
-            entries.push(self.value(&setting.value));
+            let separator = if index > 0 { Doc::Separator } else { Doc::All(Vec::new()) };
+            let key = self.quotable(&setting.key, false);
+            entries.push(Doc::Group(vec![separator, key, Doc::text(" = "), self.value(&setting.value)]));
         }
         entries.push(self.comments_before(last_byte(span).start));
         let close = if settings.is_empty() { Doc::SoftLine } else { Doc::Line };
@@ -375,11 +373,29 @@ impl Printer<'_> {
 
     fn list(&mut self, open: Doc, values: &[Spanned<Value>], span: Span, close: &str) -> Doc {
         let mut items = vec![Doc::SoftLine];
-        items.append(&mut self.items(values, Self::value));
+        items.append(&mut self.filled(values, Self::value));
         items.push(self.comments_before(last_byte(span).start));
         Doc::Group(vec![open, Doc::Indent(items), Doc::SoftLine, Doc::text(close)])
     }
 
+    /// As many items in each line as fit.
+    fn filled<T>(&mut self, items: &[T], mut print: impl FnMut(&mut Self, &T) -> Doc) -> Vec<Doc> {
+        let mut docs = Vec::new();
+        for (index, item) in items.iter().enumerate() {
+            let last = index + 1 == items.len();
+            let mut group = vec![print(self, item)];
+            if index > 0 {
+                group.insert(0, Doc::Line);
+            }
+            if !last {
+                group.push(Doc::text(","));
+            }
+            docs.push(Doc::Group(group));
+        }
+        docs
+    }
+
+    /// All items in one line, or each in a line of its own.
     fn items<T>(&mut self, items: &[T], mut print: impl FnMut(&mut Self, &T) -> Doc) -> Vec<Doc> {
         let mut docs = Vec::new();
         for (index, item) in items.iter().enumerate() {
