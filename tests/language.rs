@@ -126,7 +126,7 @@ fn every_script_of_the_reference_parses() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("grammar/LANGUAGE.md");
     let reference = std::fs::read_to_string(path).expect("the reference is there");
     let fences = fences(&reference);
-    assert!(fences.len() > 10);
+    assert!(fences.len() >= 10, "{} scripts were found", fences.len());
     for (_, text) in fences {
         tree("LANGUAGE.md", &text);
     }
@@ -200,6 +200,16 @@ fn deep_nesting_is_refused_without_a_crash() {
     }
     let text = format!("source mysql a.b -> map {}{} -> sink null", "{".repeat(100_000), "}".repeat(100_000));
     let (_, findings) = parse(SourceId(0), &text);
+    assert_eq!(findings[0].code, DiagnosticCode::E0110);
+}
+
+#[test]
+fn the_largest_scripts_are_read_statement_by_statement_in_linear_time() {
+    let count = 1 << 16;
+    for text in ["let a = 1 ".repeat(count), "let a = 1\n".repeat(count)] {
+        assert_eq!(tree("large", &text).statements.len(), count);
+    }
+    let (_, findings) = parse(SourceId(0), &" ".repeat((1 << 20) + 1));
     assert_eq!(findings[0].code, DiagnosticCode::E0110);
 }
 

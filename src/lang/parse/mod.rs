@@ -76,7 +76,12 @@ struct Reading<'t> {
 impl Reading<'_> {
     /// Whether nothing but blanks and comments is left; takes the comments along.
     fn at_end(&mut self) -> bool {
-        match Grammar::parse(Rule::rest, &self.text[self.at..]) {
+        let rest = &self.text[self.at..];
+        // Looked at by hand first: pest's error would hold a copy of the line, for every statement in it.
+        if wrong::blanks_and_comments(rest) < rest.len() {
+            return false;
+        }
+        match Grammar::parse(Rule::rest, rest) {
             Ok(pairs) => {
                 self.take_comments(pairs);
                 true

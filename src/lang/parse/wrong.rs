@@ -452,7 +452,8 @@ fn one_of(names: &[&str]) -> String {
     }
 }
 
-fn blanks_and_comments(text: &str) -> usize {
+/// How many bytes of blanks and comments `text` begins with.
+pub(super) fn blanks_and_comments(text: &str) -> usize {
     let is_blank = |character: char| character.is_whitespace() || character == '\u{FEFF}';
     let mut rest = text.trim_start_matches(is_blank);
     while rest.starts_with('#') {

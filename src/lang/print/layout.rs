@@ -58,6 +58,8 @@ struct Page {
     blank: bool,
     /// Whether the line ends in a comment.
     in_comment: bool,
+    /// Whether the last group that ended did not fit its line.
+    group_broke: bool,
 }
 
 impl Page {
@@ -88,7 +90,11 @@ impl Page {
             Doc::Group(docs) => {
                 let start = self.pending.unwrap_or(self.column);
                 let fits = docs.iter().try_fold(start, |column, doc| flat_end(doc, column)).is_some();
-                self.add_all(docs, indent, !fits);
+                // Nothing is put behind a setting that took several lines.
+                let follows = matches!(docs.first(), Some(Doc::Separator)) && self.group_broke;
+                let breaks = !fits || follows;
+                self.add_all(docs, indent, breaks);
+                self.group_broke = !fits;
             }
             Doc::Indent(docs) => self.add_all(docs, indent + INDENT, broken),
             Doc::Align(docs) => {
