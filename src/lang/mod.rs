@@ -1,0 +1,6 @@
+//! The language: text to tree and back, and everything there is to say about a text that is wrong.
+
+pub mod ast;
+pub mod codes;
+pub mod diagnostic;
+pub mod span;
