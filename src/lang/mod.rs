@@ -3,4 +3,6 @@
 pub mod ast;
 pub mod codes;
 pub mod diagnostic;
+pub mod parse;
+pub mod print;
 pub mod span;
