@@ -120,10 +120,9 @@ impl<'a> Checker<'a> {
         let mines = self.mines(&names, &mut connections);
         let pipelines = self.pipelines(&names, &mut connections, &mines);
         let control = self.control(&names, &connections, &mines, &pipelines);
-        self.warn_of_not_yet(&mines, &pipelines);
         Model {
             connections: connections.used(),
-            mines: mines.used(&pipelines),
+            mines: mines.used(),
             pipelines,
             alerts: control.alerts,
             schedules: control.schedules,
