@@ -1,0 +1,3 @@
+//! What runs: stages between a log and a sink.
+
+pub mod stages;
