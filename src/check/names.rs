@@ -14,6 +14,7 @@ pub(super) struct Names<'a> {
     pub connections: BTreeMap<&'a str, &'a ast::Connection>,
     /// In the order of the scripts, with their names.
     pub pipelines: Vec<(String, &'a ast::Pipeline)>,
+    mined: BTreeSet<&'a str>,
     lets: BTreeMap<&'a str, &'a ast::Let>,
     /// Values of `--set`.
     sets: BTreeMap<String, Value>,
@@ -72,7 +73,13 @@ impl<'a> Names<'a> {
                             pipelines.insert(name.clone(), span);
                         }
                     }
+                    for source in pipeline.sources.iter().filter(|source| source.mining.is_some()) {
+                        names.mined.extend(source.tables.given().map(|tables| tables.connection.as_str()));
+                    }
                     names.pipelines.push((name, pipeline));
+                }
+                Statement::ShareMining(mining) => {
+                    names.mined.extend(mining.connection.given().map(|name| name.as_str()));
                 }
                 _ => {}
             }
@@ -95,6 +102,11 @@ impl<'a> Names<'a> {
                 self.connections.insert(name, connection);
             }
         }
+    }
+
+    /// Whether a statement or a pipeline asks for the mining of this connection.
+    pub fn is_mined(&self, connection: &str) -> bool {
+        self.mined.contains(connection)
     }
 
     /// Looks up `$name`, also when that is again a `$name`. `None` was reported.

@@ -1,5 +1,7 @@
 //! Settings that belong to the language itself, whatever the kinds of systems.
 
+pub use super::settings::default_is_readable;
+
 use crate::model::spec::{SettingSpec, SettingType};
 
 /// Settings of `share_mining connection { … }`. A store may add its own.
