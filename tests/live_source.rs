@@ -176,7 +176,10 @@ async fn what_cannot_be_carried_is_an_error_that_names_it() {
         (&["INSERT INTO shop.t VALUES (1, 'x')"][..], ["column v of shop.t", "gbk"]),
         (&["INSERT INTO shop.z VALUES (1, 'x')"], ["column v of shop.z", "COMPRESSED"]),
         (&["INSERT INTO shop.i VALUES ('::1')"], ["column id of shop.i", "inet6"]),
-        (&["SET SESSION binlog_format = 'STATEMENT'", "INSERT INTO shop.s VALUES (1)"], ["INSERT of shop.s", "statement"]),
+        (
+            &["SET SESSION binlog_format = 'STATEMENT'", "INSERT INTO shop.s VALUES (1)"],
+            ["INSERT of shop.s", "statement"],
+        ),
     ] {
         let start = source.resolve(&Start::Now).await.unwrap();
         server.run(statements).await;

@@ -88,8 +88,15 @@ impl Checked {
 pub fn check(input: &Input, kinds: &Kinds, outside: &dyn Outside) -> Checked {
     let mut scripts = load::load(input, kinds, outside);
     let diagnostics = std::mem::take(&mut scripts.diagnostics);
-    let mut checker =
-        Checker { input, kinds, outside, scripts: &scripts, diagnostics, masks: Vec::new(), not_yet: Vec::new() };
+    let mut checker = Checker {
+        input,
+        kinds,
+        outside,
+        scripts: &scripts,
+        diagnostics,
+        masks: Vec::new(),
+        not_yet: Vec::new(),
+    };
     let model = checker.model();
     let Checker { mut diagnostics, masks, .. } = checker;
     diagnostics.sort_by_key(|finding| (finding.span.source, finding.span.start));

@@ -122,7 +122,8 @@ impl<'a> Checker<'a> {
         };
         let name = &tables.connection;
         let declared = connections.find(name, Role::Source, self)?;
-        let (database, is_sound, declared_at) = (declared.database(), declared.is_sound(), declared.declared_at);
+        let (database, is_sound, declared_at) =
+            (declared.database(), declared.is_sound(), declared.declared_at);
         let of_kind = declared.kind;
         let include = self.patterns(tables);
         let settings = kind.map(|kind| {
@@ -134,10 +135,16 @@ impl<'a> Checker<'a> {
             return None;
         }
         let Some(database) = database else {
-            let finding = Diagnostic::new(Code::E0505, name.span, format!("`{}` does not say which database its tables are in", name.node))
-                .related(declared_at, "declared here");
+            let finding = Diagnostic::new(
+                Code::E0505,
+                name.span,
+                format!("`{}` does not say which database its tables are in", name.node),
+            )
+            .related(declared_at, "declared here");
             self.report(match of_kind.map(|kind| kind.endpoint) {
-                Some(EndpointSpec::Url { .. }) => finding.help("end its address with the database: …:3306/shop"),
+                Some(EndpointSpec::Url { .. }) => {
+                    finding.help("end its address with the database: …:3306/shop")
+                }
                 _ => finding.help("add { database = \"shop\" } to the connection"),
             });
             return None;
@@ -161,15 +168,27 @@ impl<'a> Checker<'a> {
                 Slot::Given(name) => patterns.push(Pattern(name.node.clone())),
                 Slot::Hole(hole) => {
                     whole = false;
-                    let finding = Diagnostic::new(Code::E0501, hole.span, format!("the name of a table of `{}` is missing here", tables.connection.node));
-                    self.report(finding.help("write a name, a set such as `{orders, order_items}`, or a pattern such as `*`"));
+                    let finding = Diagnostic::new(
+                        Code::E0501,
+                        hole.span,
+                        format!("the name of a table of `{}` is missing here", tables.connection.node),
+                    );
+                    self.report(finding.help(
+                        "write a name, a set such as `{orders, order_items}`, or a pattern such as `*`",
+                    ));
                 }
             }
         }
         whole.then_some(patterns)
     }
 
-    fn missing_tables(&mut self, span: Span, kind: Option<&KindSpec>, role: Role, connections: &Connections<'a>) {
+    fn missing_tables(
+        &mut self,
+        span: Span,
+        kind: Option<&KindSpec>,
+        role: Role,
+        connections: &Connections<'a>,
+    ) {
         let fits = |candidate: &KindSpec| match kind {
             Some(kind) => candidate.name == kind.name,
             None => role.fits(candidate),
@@ -178,7 +197,8 @@ impl<'a> Checker<'a> {
         let whose = kind.map_or(String::new(), |kind| format!(" of kind {}", kind.name));
         let finding = Diagnostic::new(Code::E0501, span, "connection and table are missing here");
         self.report(match candidates.as_slice() {
-            [] => finding.help(format!("declare a connection{whose}, then write its name with a table behind a dot")),
+            [] => finding
+                .help(format!("declare a connection{whose}, then write its name with a table behind a dot")),
             [first, ..] => finding
                 .note(format!("connections{whose}: {}", candidates.join(", ")))
                 .help(format!("write for example {first}.orders")),
@@ -198,7 +218,8 @@ impl<'a> Checker<'a> {
         if wanted.name == found.name {
             return true;
         }
-        let what = format!("`{}` is a connection of kind {}, not {}", connection.node, found.name, wanted.name);
+        let what =
+            format!("`{}` is a connection of kind {}, not {}", connection.node, found.name, wanted.name);
         let finding = Diagnostic::new(Code::E0204, word.span, what)
             .related(declared_at, "declared here")
             .suggest(word.span, found.name, "name the kind of the connection");
@@ -217,8 +238,10 @@ impl<'a> Checker<'a> {
         let end = match &flow.end {
             ast::FlowEnd::Sink(sink) => self.sink(names, sink, connections, place).map(FlowEnd::Sink),
             ast::FlowEnd::Branches(branches) => {
-                let flows: Vec<Option<Flow>> =
-                    branches.iter().map(|branch| self.flow(names, &branch.node, connections, place)).collect();
+                let flows: Vec<Option<Flow>> = branches
+                    .iter()
+                    .map(|branch| self.flow(names, &branch.node, connections, place))
+                    .collect();
                 flows.into_iter().collect::<Option<Vec<Flow>>>().map(FlowEnd::Branches)
             }
         };
@@ -234,14 +257,25 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn code(&mut self, slot: &Slot<ast::Code>, used: HookUse, word: &str) -> Option<crate::model::hook::Hook> {
+    fn code(
+        &mut self,
+        slot: &Slot<ast::Code>,
+        used: HookUse,
+        word: &str,
+    ) -> Option<crate::model::hook::Hook> {
         match slot {
             Slot::Given(code) => self.hook(code, used),
             Slot::Hole(hole) => {
-                let example = if used == HookUse::Filter { "{ row.amount > 0 }" } else { "{ row.total = row.qty * row.price; }" };
-                let finding = Diagnostic::new(Code::E0501, hole.span, format!("the code of `{word}` is missing here"));
+                let example = if used == HookUse::Filter {
+                    "{ row.amount > 0 }"
+                } else {
+                    "{ row.total = row.qty * row.price; }"
+                };
+                let finding =
+                    Diagnostic::new(Code::E0501, hole.span, format!("the code of `{word}` is missing here"));
                 let finding = finding.help(format!("write Rhai in braces, for example {word} {example}"));
-                let modules: Vec<&str> = self.scripts.modules.iter().map(|module| module.name.as_str()).collect();
+                let modules: Vec<&str> =
+                    self.scripts.modules.iter().map(|module| module.name.as_str()).collect();
                 self.report(if modules.is_empty() {
                     finding
                 } else {
@@ -258,14 +292,21 @@ impl<'a> Checker<'a> {
         for slot in columns {
             match slot {
                 Slot::Given(name) if names.contains(&name.node) => {
-                    let finding = Diagnostic::new(Code::E0202, name.span, format!("`{word}` names the column `{}` twice", name.node));
+                    let finding = Diagnostic::new(
+                        Code::E0202,
+                        name.span,
+                        format!("`{word}` names the column `{}` twice", name.node),
+                    );
                     self.report(finding.help("remove one of them"));
                 }
                 Slot::Given(name) => names.push(name.node.clone()),
                 Slot::Hole(hole) => {
                     whole = false;
-                    let finding = Diagnostic::new(Code::E0501, hole.span, "the name of a column is missing here");
-                    self.report(finding.help(format!("write {word} with names of columns and commas between them")));
+                    let finding =
+                        Diagnostic::new(Code::E0501, hole.span, "the name of a column is missing here");
+                    self.report(
+                        finding.help(format!("write {word} with names of columns and commas between them")),
+                    );
                 }
             }
         }
@@ -293,7 +334,9 @@ impl<'a> Checker<'a> {
                 match spec.map(|spec| spec.target) {
                     Some(TargetSpec::Path) => {
                         let finding = Diagnostic::new(Code::E0501, hole.span, "the path is missing here");
-                        self.report(finding.help("write a path in quotes, for example \"audit/{table}.jsonl\""));
+                        self.report(
+                            finding.help("write a path in quotes, for example \"audit/{table}.jsonl\""),
+                        );
                     }
                     _ => self.missing_tables(hole.span, kind, Role::Sink, connections),
                 }
@@ -343,15 +386,20 @@ impl<'a> Checker<'a> {
         let agreed = self.kinds_agree(kind, of_kind, sink.kind.given(), name, declared_at);
         let patterns = self.patterns(table)?;
         let [Pattern(target)] = patterns.as_slice() else {
-            let finding = Diagnostic::new(Code::E0504, table.span, "a sink writes to one table, or to one for each source table")
-                .help(format!("write `*` where the source table's name belongs: {}.*", name.node));
+            let finding = Diagnostic::new(
+                Code::E0504,
+                table.span,
+                "a sink writes to one table, or to one for each source table",
+            )
+            .help(format!("write `*` where the source table's name belongs: {}.*", name.node));
             self.report(finding);
             return None;
         };
         if target.matches('*').count() > 1 {
-            let finding = Diagnostic::new(Code::E0504, table.span, "the name of a sink's table has more than one `*`")
-                .note("`*` stands for the source table's name")
-                .help("write it once");
+            let finding =
+                Diagnostic::new(Code::E0504, table.span, "the name of a sink's table has more than one `*`")
+                    .note("`*` stands for the source table's name")
+                    .help("write it once");
             self.report(finding);
             return None;
         }
@@ -377,10 +425,15 @@ impl<'a> Checker<'a> {
         if path.node == STDOUT {
             return Some(path.node.clone());
         }
-        let unknown = placeholders(&path.node).into_iter().find(|name| !matches!(*name, "table" | "database"));
+        let unknown =
+            placeholders(&path.node).into_iter().find(|name| !matches!(*name, "table" | "database"));
         if let Some(unknown) = unknown {
-            let finding = Diagnostic::new(Code::E0506, path.span, format!("nothing can stand for `{{{unknown}}}` in a path"))
-                .help("write {table} or {database}");
+            let finding = Diagnostic::new(
+                Code::E0506,
+                path.span,
+                format!("nothing can stand for `{{{unknown}}}` in a path"),
+            )
+            .help("write {table} or {database}");
             self.report(finding);
             return None;
         }
@@ -400,7 +453,13 @@ impl<'a> Checker<'a> {
         Some(absolute)
     }
 
-    fn wrong_target(&mut self, expected: TargetSpec, target: Option<&Target>, kind: Option<&KindSpec>, span: Span) {
+    fn wrong_target(
+        &mut self,
+        expected: TargetSpec,
+        target: Option<&Target>,
+        kind: Option<&KindSpec>,
+        span: Span,
+    ) {
         let name = kind.map_or("this sink", |kind| kind.name);
         let span = match target {
             Some(Target::Table(table)) => table.span,
@@ -412,7 +471,9 @@ impl<'a> Checker<'a> {
             TargetSpec::Path => ("a path in quotes", format!("write sink {name} \"audit/{{table}}.jsonl\"")),
             TargetSpec::Nothing => ("nothing", format!("write sink {name}")),
         };
-        self.report(Diagnostic::new(Code::E0506, span, format!("behind `sink {name}` stands {what}")).help(help));
+        self.report(
+            Diagnostic::new(Code::E0506, span, format!("behind `sink {name}` stands {what}")).help(help),
+        );
     }
 
     fn warn_of_mixed_tables(&mut self, inputs: &[Input], table: &ast::Spanned<ast::TableRef>) {
@@ -423,9 +484,13 @@ impl<'a> Checker<'a> {
             return;
         }
         let label = table_label(table);
-        let finding = Diagnostic::new(Code::W0501, table.span, format!("rows of several tables go into one, `{label}`"))
-            .note("rows of different tables with the same key overwrite each other there")
-            .help(format!("write `*` for the source table's name, for example {}.*", table.connection.node));
+        let finding = Diagnostic::new(
+            Code::W0501,
+            table.span,
+            format!("rows of several tables go into one, `{label}`"),
+        )
+        .note("rows of different tables with the same key overwrite each other there")
+        .help(format!("write `*` for the source table's name, for example {}.*", table.connection.node));
         self.report(finding);
     }
 }

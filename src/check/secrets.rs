@@ -81,10 +81,13 @@ impl SecretPlace {
                     help: format!("set it where lode runs: export {name}=…"),
                 }),
             },
-            SecretPlace::File(path) => read_file(path, outside)
-                .map_err(|reason| Missing { reason, help: "write it into that file; paths are relative to the script".into() }),
+            SecretPlace::File(path) => read_file(path, outside).map_err(|reason| Missing {
+                reason,
+                help: "write it into that file; paths are relative to the script".into(),
+            }),
             SecretPlace::Store(name) => {
-                let folder = outside.env(SECRETS_FOLDER_VARIABLE).unwrap_or_else(|| SECRETS_FOLDER.to_owned());
+                let folder =
+                    outside.env(SECRETS_FOLDER_VARIABLE).unwrap_or_else(|| SECRETS_FOLDER.to_owned());
                 read_file(&Path::new(&folder).join(name), outside).map_err(|reason| Missing {
                     reason,
                     help: format!(

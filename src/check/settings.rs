@@ -56,9 +56,10 @@ impl Checker<'_> {
                 continue;
             };
             if let Some(first) = checked.places.get(spec.key) {
-                let finding = Diagnostic::new(Code::E0302, entry.key.span, format!("`{}` is set twice", spec.key))
-                    .related(*first, "the first time")
-                    .help("remove one of them");
+                let finding =
+                    Diagnostic::new(Code::E0302, entry.key.span, format!("`{}` is set twice", spec.key))
+                        .related(*first, "the first time")
+                        .help("remove one of them");
                 self.report(finding);
                 continue;
             }
@@ -99,7 +100,8 @@ impl Checker<'_> {
         let result = match (&given.value, spec.ty) {
             (Value::Hole, _) => Err(hole(spec, given)),
             (Value::Call(call), SettingType::Text | SettingType::Path) if is_secret_function(call) => {
-                Err(wrong_type(spec, given).note("env, file and secret stand for secrets only: they are read late, and never shown"))
+                Err(wrong_type(spec, given)
+                    .note("env, file and secret stand for secrets only: they are read late, and never shown"))
             }
             (value, ty) => self.plain(spec, value, ty, given, owner),
         };
@@ -130,10 +132,15 @@ impl Checker<'_> {
             },
             (Value::Number(number), SettingType::Integer { min, max, unit }) => match number.as_integer() {
                 Some(integer) if (min..=max).contains(&integer) => Ok(Setting::Integer(integer)),
-                _ if !number.unit.is_empty() => Err(wrong_type(spec, given).note(format!("it counts {unit}"))),
+                _ if !number.unit.is_empty() => {
+                    Err(wrong_type(spec, given).note(format!("it counts {unit}")))
+                }
                 _ => {
-                    let what = format!("`{}` must be a whole number from {min} to {max}, not {number}", spec.key);
-                    Err(Diagnostic::new(Code::E0304, given.span, what).note(spec.meaning).help(given.how("write a number within these bounds")))
+                    let what =
+                        format!("`{}` must be a whole number from {min} to {max}, not {number}", spec.key);
+                    Err(Diagnostic::new(Code::E0304, given.span, what)
+                        .note(spec.meaning)
+                        .help(given.how("write a number within these bounds")))
                 }
             },
             (Value::Number(number), SettingType::Duration) => match number.as_duration() {
@@ -156,9 +163,7 @@ impl Checker<'_> {
                 choice(spec, given, word, words, matches!(value, Value::Text(_)))
             }
             (_, SettingType::Start) => start(spec, given, value),
-            (Value::Tables(table), SettingType::Tables) => {
-                patterns(table, owner).map(Setting::Tables)
-            }
+            (Value::Tables(table), SettingType::Tables) => patterns(table, owner).map(Setting::Tables),
             (Value::List(values), SettingType::Tables) => {
                 let mut all = Vec::new();
                 for value in values {
@@ -173,8 +178,15 @@ impl Checker<'_> {
                 let mut columns = Vec::new();
                 for entry in entries {
                     match &entry.value.node {
-                        Value::Word(word) | Value::Text(word) => columns.push((entry.key.node.clone(), word.clone())),
-                        _ => return Err(wrong_type(spec, &Resolved { span: entry.value.span, ..given.clone() })),
+                        Value::Word(word) | Value::Text(word) => {
+                            columns.push((entry.key.node.clone(), word.clone()))
+                        }
+                        _ => {
+                            return Err(wrong_type(
+                                spec,
+                                &Resolved { span: entry.value.span, ..given.clone() },
+                            ));
+                        }
                     }
                 }
                 Ok(Setting::Columns(columns))
@@ -192,18 +204,28 @@ impl Checker<'_> {
             },
             Value::Text(text) => {
                 self.masks.push(given.written.unwrap_or(given.span));
-                let finding = Diagnostic::new(Code::W0302, given.span, format!("the {} stands in the script as plain text", spec.key))
-                    .note("whoever may read the script can read it, and so can whoever may read its history")
-                    .help(format!("take it from outside: {} = env(\"NAME\")", spec.key));
+                let finding = Diagnostic::new(
+                    Code::W0302,
+                    given.span,
+                    format!("the {} stands in the script as plain text", spec.key),
+                )
+                .note("whoever may read the script can read it, and so can whoever may read its history")
+                .help(format!("take it from outside: {} = env(\"NAME\")", spec.key));
                 self.report(finding);
-                return Some(Found::Setting(Setting::Secret(crate::model::secret::Secret::new(text.clone()))));
+                return Some(Found::Setting(Setting::Secret(crate::model::secret::Secret::new(
+                    text.clone(),
+                ))));
             }
             Value::Hole => hole(spec, given),
             _ => {
                 self.masks.push(given.written.unwrap_or(given.span));
-                Diagnostic::new(Code::E0303, given.span, format!("`{}` must be {}", spec.key, describe(spec.ty)))
-                    .note(spec.meaning)
-                    .help(format!("write {functions}"))
+                Diagnostic::new(
+                    Code::E0303,
+                    given.span,
+                    format!("`{}` must be {}", spec.key, describe(spec.ty)),
+                )
+                .note(spec.meaning)
+                .help(format!("write {functions}"))
             }
         };
         self.report(finding);
@@ -213,15 +235,25 @@ impl Checker<'_> {
     fn secret_place(&mut self, call: &Call, given: &Resolved) -> Result<SecretPlace, Diagnostic> {
         let function = &call.function;
         if !is_secret_function(call) {
-            let finding = Diagnostic::new(Code::E0311, given.span, format!("there is no function `{}` for secrets", function.node));
+            let finding = Diagnostic::new(
+                Code::E0311,
+                given.span,
+                format!("there is no function `{}` for secrets", function.node),
+            );
             return Err(match did_you_mean(function, ["env", "file", "secret"]) {
-                Some(near) if given.variable.is_none() => finding.suggest(function.span, near, "did you mean this one?"),
+                Some(near) if given.variable.is_none() => {
+                    finding.suggest(function.span, near, "did you mean this one?")
+                }
                 _ => finding.help("write env(\"NAME\"), file(\"path\") or secret(\"name\")"),
             });
         }
         let [ast::Spanned { node: Value::Text(argument), span }] = call.arguments.as_slice() else {
             let what = format!("`{}` takes one text in quotes", function.node);
-            let example = format!("{}(\"{}\")", function.node, if function.node == "env" { "NAME" } else { "shop/repl" });
+            let example = format!(
+                "{}(\"{}\")",
+                function.node,
+                if function.node == "env" { "NAME" } else { "shop/repl" }
+            );
             return Err(Diagnostic::new(Code::E0311, given.span, what).help(format!("write {example}")));
         };
         Ok(match function.as_str() {
@@ -231,8 +263,9 @@ impl Checker<'_> {
                 let inside = argument.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
                 if !inside {
                     let what = format!("`{argument}` is not a name within the folder of secrets");
-                    return Err(Diagnostic::new(Code::E0311, *span, what)
-                        .help("write a name such as secret(\"shop/repl\"); for a file elsewhere: file(\"path\")"));
+                    return Err(Diagnostic::new(Code::E0311, *span, what).help(
+                        "write a name such as secret(\"shop/repl\"); for a file elsewhere: file(\"path\")",
+                    ));
                 }
                 SecretPlace::Store(argument.clone())
             }
@@ -303,7 +336,10 @@ fn start(spec: &SettingSpec, given: &Resolved, value: &Value) -> Result<Setting,
             ("gtid", [ast::Spanned { node: Value::Text(text), .. }]) => Start::Gtid(text.clone()),
             (
                 "position",
-                [ast::Spanned { node: Value::Text(file), .. }, ast::Spanned { node: Value::Number(offset), .. }],
+                [
+                    ast::Spanned { node: Value::Text(file), .. },
+                    ast::Spanned { node: Value::Number(offset), .. },
+                ],
             ) if offset.as_integer().is_some() => {
                 Start::Position { file: file.clone(), offset: offset.as_integer().unwrap_or_default() }
             }
@@ -321,16 +357,21 @@ fn patterns(table: &ast::TableRef, owner: Owner<'_>) -> Result<Vec<String>, Diag
         && connection != table.connection.node
     {
         let what = format!("`{}` is not a table of `{connection}`", super::names::table_label(table));
-        return Err(Diagnostic::new(Code::E0204, table.connection.span, what)
-            .suggest(table.connection.span, connection, "name the connection that this is about"));
+        return Err(Diagnostic::new(Code::E0204, table.connection.span, what).suggest(
+            table.connection.span,
+            connection,
+            "name the connection that this is about",
+        ));
     }
     table
         .tables
         .iter()
         .map(|name| match name {
             Slot::Given(name) => Ok(name.node.clone()),
-            Slot::Hole(hole) => Err(Diagnostic::new(Code::E0501, hole.span, "the name of a table is missing here")
-                .help("write a name, or a pattern such as `tmp_*`")),
+            Slot::Hole(hole) => {
+                Err(Diagnostic::new(Code::E0501, hole.span, "the name of a table is missing here")
+                    .help("write a name, or a pattern such as `tmp_*`"))
+            }
         })
         .collect()
 }
@@ -376,9 +417,11 @@ fn wrong_type(spec: &SettingSpec, given: &Resolved) -> Diagnostic {
 
 fn hole(spec: &SettingSpec, given: &Resolved) -> Diagnostic {
     let what = format!("the value of `{}` is missing here", spec.key);
-    Diagnostic::new(Code::E0501, given.span, what)
-        .note(spec.meaning)
-        .help(format!("write {}, for example {}", describe(spec.ty), example(spec.ty)))
+    Diagnostic::new(Code::E0501, given.span, what).note(spec.meaning).help(format!(
+        "write {}, for example {}",
+        describe(spec.ty),
+        example(spec.ty)
+    ))
 }
 
 fn describe(ty: SettingType) -> String {
@@ -440,7 +483,9 @@ fn default_value(ty: SettingType, text: &str) -> Option<Setting> {
         SettingType::Duration => number().as_duration().map(Setting::Duration),
         SettingType::Size => number().as_size().map(Setting::Size),
         SettingType::Text => Some(Setting::Text(text.trim_matches('"').to_owned())),
-        SettingType::Choice(words) => words.iter().find(|word| **word == text).map(|word| Setting::Choice(word)),
+        SettingType::Choice(words) => {
+            words.iter().find(|word| **word == text).map(|word| Setting::Choice(word))
+        }
         SettingType::Start => match text {
             "now" => Some(Setting::Start(Start::Now)),
             "earliest" => Some(Setting::Start(Start::Earliest)),

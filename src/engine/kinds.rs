@@ -120,7 +120,12 @@ const ORACLE: KindSpec = KindSpec {
                 None,
                 "What an empty text becomes in a column that may not be NULL: to Oracle, it is NULL.",
             ),
-            SettingSpec::new("types", SettingType::Columns, None, "Oracle types of single columns, in place of the usual ones."),
+            SettingSpec::new(
+                "types",
+                SettingType::Columns,
+                None,
+                "Oracle types of single columns, in place of the usual ones.",
+            ),
         ],
     }),
     log: None,

@@ -46,9 +46,13 @@ pub fn tree(plan: &Plan) -> String {
 
 /// The plan as one JSON object, always with its keys in the same order.
 pub fn to_json(plan: &Plan) -> String {
-    let connections: Map<String, Value> =
-        plan.connections.iter().map(|(name, connection)| (name.clone(), connection_json(connection))).collect();
-    let mines: Map<String, Value> = plan.mines.iter().map(|(name, mine)| (name.clone(), mine_json(mine))).collect();
+    let connections: Map<String, Value> = plan
+        .connections
+        .iter()
+        .map(|(name, connection)| (name.clone(), connection_json(connection)))
+        .collect();
+    let mines: Map<String, Value> =
+        plan.mines.iter().map(|(name, mine)| (name.clone(), mine_json(mine))).collect();
     let pipelines: Map<String, Value> =
         plan.pipelines.iter().map(|(name, pipeline)| (name.clone(), pipeline_json(pipeline))).collect();
     let not_yet: Vec<Value> = plan
@@ -85,7 +89,8 @@ impl Node {
 }
 
 fn mine_node(plan: &Plan, name: &str, mine: &MinePlan) -> Node {
-    let title = if mine.name == *name { format!("mine {name}") } else { format!("mine {name} \"{}\"", mine.name) };
+    let title =
+        if mine.name == *name { format!("mine {name}") } else { format!("mine {name} \"{}\"", mine.name) };
     let mut children = vec![Node::leaf(format!("reads once {}", place(&mine.connection)))];
     let mut readers = Vec::new();
     let mut tables: Vec<String> = Vec::new();
@@ -207,7 +212,8 @@ fn setting_text(setting: &Setting) -> String {
         Setting::Tables(tables) => format!("[{}]", tables.join(", ")),
         Setting::Path(path) => format!("\"{}\"", path.display()),
         Setting::Columns(columns) => {
-            let columns: Vec<String> = columns.iter().map(|(column, word)| format!("{column} = {word}")).collect();
+            let columns: Vec<String> =
+                columns.iter().map(|(column, word)| format!("{column} = {word}")).collect();
             format!("{{ {} }}", columns.join(", "))
         }
     }

@@ -225,7 +225,9 @@ impl Program {
 
     fn own(&self, _folder: &Path) -> Vec<String> {
         let options: &[&str] = match self {
-            Program::MariaDb => &["--gtid-strict-mode=ON", "--skip-name-resolve", "--innodb-buffer-pool-size=32M"],
+            Program::MariaDb => {
+                &["--gtid-strict-mode=ON", "--skip-name-resolve", "--innodb-buffer-pool-size=32M"]
+            }
             Program::MySql { .. } => &[
                 "--mysqlx=OFF",
                 "--gtid-mode=ON",
@@ -245,11 +247,7 @@ fn mysql_root() -> PathBuf {
     let output = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.ci/mysql-server"))
         .output()
         .expect(".ci/mysql-server runs");
-    assert!(
-        output.status.success(),
-        ".ci/mysql-server failed:\n{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), ".ci/mysql-server failed:\n{}", String::from_utf8_lossy(&output.stderr));
     let root = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     Path::new(env!("CARGO_MANIFEST_DIR")).join(root)
 }
