@@ -35,7 +35,7 @@ async fn a_new_log_is_empty() {
         assert!(log.read(Seq(0), 1).await.unwrap().is_empty());
         assert_eq!(log.read(Seq(1), 1).await.unwrap_err().kind(), Kind::Gap);
         assert_eq!(log.find_time(0).await.unwrap(), Seq(0));
-        assert_eq!(log.find_position(&position(0)).await.unwrap(), None);
+        assert_eq!(log.find_position(&Position::default()).await.unwrap(), None);
         assert_eq!(log.stat().horizon_time_ms, None);
         assert_eq!(log.retain(&everything(), None).await.unwrap().horizon, Seq(0));
     }
@@ -207,7 +207,7 @@ async fn times_that_step_back_do_not_mislead() {
         let mut ledger = Ledger::default();
         let mut starts = Vec::new();
         for time_ms in [100, 300, 200, 300, 250, 400] {
-            ledger.now_ms = time_ms;
+            ledger.now_ms = time_ms - 1;
             starts.push(ledger.builder.next_seq());
             let block = ledger.transaction(1);
             log.append(vec![block]).await.unwrap();
@@ -693,12 +693,18 @@ fn embedded(dir: &Path, segment_bytes: u64) -> Embedded {
 struct Ledger {
     builder: BlockBuilder,
     changes: u64,
+    commits: u64,
     now_ms: i64,
 }
 
 impl Default for Ledger {
     fn default() -> Self {
-        Ledger { builder: BlockBuilder::new(Seq(0), SchemaBook::default()), changes: 0, now_ms: 1_000_000 }
+        Ledger {
+            builder: BlockBuilder::new(Seq(0), SchemaBook::default()),
+            changes: 0,
+            commits: 0,
+            now_ms: 1_000_000,
+        }
     }
 }
 
@@ -708,6 +714,7 @@ impl Ledger {
         Ledger {
             builder: BlockBuilder::new(tail.next, log.schemas()),
             changes: tail.commit.map_or(0, |commit| commit.position.offset),
+            commits: 0,
             now_ms: 1_000_000,
         }
     }
@@ -730,7 +737,14 @@ impl Ledger {
 
     fn commit(&mut self) {
         self.now_ms += 1;
-        self.builder.commit(Commit { position: position(self.changes), time_ms: self.now_ms });
+        self.commits += 1;
+        // A new file now and then, also in the middle of a block.
+        let position = Position {
+            gtid: format!("0-1-{}", self.commits),
+            file: format!("binlog.{:06}", self.changes / 25),
+            offset: self.changes,
+        };
+        self.builder.commit(Commit { position, time_ms: self.now_ms });
     }
 
     fn transaction(&mut self, count: usize) -> Arc<Block> {
@@ -755,11 +769,6 @@ fn noise(seed: u64, size: usize) -> Vec<u8> {
         b' ' + (state % 90) as u8
     };
     (0..size).map(|_| next()).collect()
-}
-
-fn position(changes: u64) -> Position {
-    // A new file now and then, also in the middle of a block.
-    Position { gtid: format!("0-1-{changes}"), file: format!("binlog.{:06}", changes / 25), offset: changes }
 }
 
 fn schema(number: usize) -> TableSchema {

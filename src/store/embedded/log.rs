@@ -1,7 +1,7 @@
 //! An open log: what readers see, and how they find it.
 
 use std::collections::VecDeque;
-use std::fs::{self, File};
+use std::fs;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 
 use super::Options;
-use super::folder::{Meta, corrupt, failed, lock, read_meta, sync_folder, write_meta};
+use super::folder::{Lock, Meta, corrupt, failed, lock, read_meta, sync_folder, write_meta};
 use super::frame::{Decoder, HEADER_LEN, Header, file_checksum, position_checksum};
 use super::recovery::recover;
 use super::segment::{Fault, Frames, Segment, Summary, segment_first};
@@ -42,8 +42,7 @@ struct Shared {
     decoder: Decoder,
     /// The full segments whose index is in memory, the one loaded last at the end.
     loaded: Mutex<VecDeque<Arc<Segment>>>,
-    /// Closing it gives the folder free.
-    _lock: File,
+    _lock: Lock,
 }
 
 /// What readers see.
