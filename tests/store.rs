@@ -544,6 +544,55 @@ async fn damage_is_told_from_a_torn_end_by_the_blocks_alone() {
 }
 
 #[tokio::test]
+async fn an_append_that_fails_halfway_is_taken_back() {
+    let dir = TempDir::new().unwrap();
+    let log = embedded(dir.path(), 1).open("shop").await.unwrap();
+    let folder = dir.path().join("shop");
+    let mut ledger = Ledger::default();
+    let first = ledger.transaction(2);
+    log.append(vec![first.clone()]).await.unwrap();
+    let tail = log.tail();
+    let catalog = fs::read(folder.join("catalog")).unwrap();
+
+    ledger.builder.coverage(&tables("new"));
+    let (second, third) = (ledger.transaction(2), ledger.transaction(2));
+    // A folder is where the segment of the third block is to be.
+    let obstacle = folder.join(format!("{:020}.seg", third.first.0));
+    fs::create_dir(&obstacle).unwrap();
+    let error = log.append(vec![second.clone(), third.clone()]).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Environment);
+    assert_eq!((log.tail(), log.coverage()), (tail.clone(), TableSelection::default()));
+    assert_same(&log.read(Seq(0), usize::MAX).await.unwrap(), std::slice::from_ref(&first));
+    fs::remove_dir(&obstacle).unwrap();
+    assert_eq!(segments(&folder).len(), 1);
+    assert_eq!(fs::read(folder.join("catalog")).unwrap(), catalog);
+
+    log.append(vec![second.clone(), third.clone()]).await.unwrap();
+    drop(log);
+    let log = embedded(dir.path(), 1).open("shop").await.unwrap();
+    assert_eq!(log.coverage(), tables("new"));
+    assert_same(&log.read(Seq(0), usize::MAX).await.unwrap(), &[first, second, third]);
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_take_back_an_append_takes_no_other() {
+    let dir = TempDir::new().unwrap();
+    let log = embedded(dir.path(), 1).open("shop").await.unwrap();
+    let folder = dir.path().join("shop");
+    let mut ledger = Ledger::default();
+    let (first, second) = (ledger.transaction(2), ledger.transaction(2));
+    log.append(vec![first]).await.unwrap();
+    let obstacle = folder.join(format!("{:020}.seg", second.first.0));
+    fs::create_dir(&obstacle).unwrap();
+    fs::rename(folder.join(&segments(&folder)[0]), folder.join("aside")).unwrap();
+    assert_eq!(log.append(vec![second.clone()]).await.unwrap_err().kind(), Kind::Environment);
+    fs::remove_dir(&obstacle).unwrap();
+    let error = log.append(vec![second]).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Environment);
+    assert!(error.next_step().unwrap().contains("open the log again"), "{error:?}");
+}
+
+#[tokio::test]
 async fn side_files_are_only_a_shortcut() {
     let dir = TempDir::new().unwrap();
     let (_, blocks) = small_log(dir.path(), 1, 6).await;
