@@ -51,7 +51,7 @@ pub struct StageError {
     /// The row's key, `id = 42`, or words that say why it has none.
     pub key: String,
     /// What went wrong.
-    pub cause: StageCause,
+    pub cause: Box<StageCause>,
 }
 
 /// What went wrong in a stage.
@@ -272,7 +272,7 @@ impl Failed {
 
     fn error(self, cause: StageCause) -> StageError {
         let key = self.row.as_ref().map_or_else(|| "no row".to_owned(), key_text);
-        StageError { seq: self.seq, table: self.table.name.clone(), key, cause }
+        StageError { seq: self.seq, table: self.table.name.clone(), key, cause: Box::new(cause) }
     }
 }
 
@@ -348,7 +348,7 @@ impl std::error::Error for StageError {}
 impl StageError {
     /// What to do next, where that is known.
     pub fn advice(&self) -> Option<&str> {
-        match &self.cause {
+        match &*self.cause {
             StageCause::Hook(error) => error.advice.as_deref(),
             StageCause::Columns(_, error) => error.advice.as_deref(),
         }
