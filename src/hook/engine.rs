@@ -21,7 +21,7 @@ pub const TIME_MAX_MS: u64 = 1_000;
 /// How deep functions of a hook may call each other.
 pub const CALL_LEVELS_MAX: usize = 24;
 /// How deep expressions may lie in each other: in a block, and in a function.
-pub const EXPRESSION_DEPTH_MAX: (usize, usize) = (64, 32);
+pub const EXPRESSION_DEPTH_MAX: (usize, usize) = (64, 64);
 /// Bytes of a text that a hook reads or makes.
 pub const TEXT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Items of an array, and bytes of a blob.
