@@ -154,7 +154,7 @@ impl Server {
                 "--binlog-format=ROW".into(),
                 "--sync-binlog=1".into(),
             ])
-            .args(self.program.own(folder))
+            .args(self.program.own())
             .args(&self.options)
             .stdout(Stdio::null())
             .stderr(log)
@@ -223,9 +223,11 @@ impl Program {
         options
     }
 
-    fn own(&self, _folder: &Path) -> Vec<String> {
+    fn own(&self) -> Vec<String> {
         let options: &[&str] = match self {
-            Program::MariaDb => &["--gtid-strict-mode=ON", "--skip-name-resolve", "--innodb-buffer-pool-size=32M"],
+            Program::MariaDb => {
+                &["--gtid-strict-mode=ON", "--skip-name-resolve", "--innodb-buffer-pool-size=32M"]
+            }
             Program::MySql { .. } => &[
                 "--mysqlx=OFF",
                 "--gtid-mode=ON",
@@ -233,7 +235,6 @@ impl Program {
                 "--performance-schema=OFF",
                 "--innodb-buffer-pool-size=64M",
                 "--innodb-redo-log-capacity=8M",
-                "--skip-name-resolve",
             ],
         };
         options.iter().map(|option| (*option).to_owned()).collect()
@@ -245,11 +246,7 @@ fn mysql_root() -> PathBuf {
     let output = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.ci/mysql-server"))
         .output()
         .expect(".ci/mysql-server runs");
-    assert!(
-        output.status.success(),
-        ".ci/mysql-server failed:\n{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), ".ci/mysql-server failed:\n{}", String::from_utf8_lossy(&output.stderr));
     let root = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     Path::new(env!("CARGO_MANIFEST_DIR")).join(root)
 }
