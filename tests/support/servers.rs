@@ -154,7 +154,7 @@ impl Server {
                 "--binlog-format=ROW".into(),
                 "--sync-binlog=1".into(),
             ])
-            .args(self.program.own(folder))
+            .args(self.program.own())
             .args(&self.options)
             .stdout(Stdio::null())
             .stderr(log)
@@ -223,7 +223,7 @@ impl Program {
         options
     }
 
-    fn own(&self, _folder: &Path) -> Vec<String> {
+    fn own(&self) -> Vec<String> {
         let options: &[&str] = match self {
             Program::MariaDb => {
                 &["--gtid-strict-mode=ON", "--skip-name-resolve", "--innodb-buffer-pool-size=32M"]
@@ -235,7 +235,6 @@ impl Program {
                 "--performance-schema=OFF",
                 "--innodb-buffer-pool-size=64M",
                 "--innodb-redo-log-capacity=8M",
-                "--skip-name-resolve",
             ],
         };
         options.iter().map(|option| (*option).to_owned()).collect()
