@@ -116,6 +116,7 @@ impl Writer {
                 run.execute(&plan.put_some(&present), &[(row, &present)])
             }
             Step::Patch { key, row } => {
+                let run = Run { row: key, ..run };
                 let present = present(row);
                 let found = run
                     .execute(&plan.patch(&present), &[(row, &present), (key, &plan.key_in(&key.schema)?)])?;
