@@ -294,6 +294,31 @@ async fn columns_are_added_and_never_dropped() {
 }
 
 #[tokio::test]
+async fn two_routes_may_make_one_table_grow() {
+    let wider = |name: &str| {
+        schema("users", &[("id", INT, false), ("email", TEXT, true), (name, INT, true)], &[0], &[])
+    };
+    let (with_age, with_size) = (wider("age"), wider("size"));
+    for target in Target::all().await {
+        let (mut one, mut two) = (target.sink_with("1", "*", &[]), target.sink_with("2", "*", &[]));
+        one.open().await.unwrap();
+        two.open().await.unwrap();
+        one.write(batch(vec![insert(user(1, "a"))], 1)).await.unwrap();
+        two.write(batch(vec![insert(user(2, "b"))], 1)).await.unwrap();
+        let mut id = 2;
+        for table in [&with_age, &with_size] {
+            for sink in [&mut one, &mut two] {
+                id += 1;
+                let change = insert(row(table, &[Int(id), text("c"), Int(1)]));
+                sink.write(batch(vec![change], 2)).await.unwrap();
+            }
+        }
+        let counts = target.rows("SELECT COUNT(*), COUNT(age), COUNT(size) FROM users").await;
+        assert_eq!(counts, ["6|2|2"], "{}", target.kind);
+    }
+}
+
+#[tokio::test]
 async fn a_table_may_grow_in_the_middle_of_a_transaction() {
     let later =
         schema("users", &[("id", INT, false), ("name", TEXT, true), ("email", TEXT, true)], &[0], &[]);

@@ -75,7 +75,8 @@ fn cases() -> Vec<(ColumnType, Value<'static>, String, String)> {
     let labels: Vec<String> = (0..64).map(|at| format!("w{at}")).collect();
     both(ColumnType::Set { labels: labels.clone() }, Value::Text("w0,w63".into()), "w0,w63");
     both(ColumnType::Set { labels }, Value::Text("".into()), "");
-    let json = r#"{"a":1.10,"b":[null,18446744073709551615],"c":"\u0000"}"#;
+    // As MySQL writes it: its own JSON columns keep the document, not the text.
+    let json = r#"{"a": 1.1, "b": [null, 18446744073709551615], "c": "\u0000"}"#;
     both(ColumnType::Json, Value::Json(json.into()), json);
     both(ColumnType::Json, Value::Json("null".into()), "null");
     for ty in [INT, ColumnType::Json, ColumnType::Timestamp { fsp: 0 }, ColumnType::Geometry, TEXT] {
@@ -97,6 +98,8 @@ fn cases() -> Vec<(ColumnType, Value<'static>, String, String)> {
         (f64::MIN_POSITIVE, "2.2250738585072014e-308", "2.2250738585072014e-308"),
         (9_007_199_254_740_993.0, "9007199254740992.0", "9.007199254740992e15"),
         (1e22, "1e22", "1e22"),
+        // SQLite has no negative zero.
+        (-0.0, "0.0", "-0"),
     ] {
         cases.push((ColumnType::Double, Value::Double(value), sqlite.into(), mysql.into()));
     }
@@ -163,9 +166,9 @@ async fn every_type_arrives_as_it_is() {
             }
             // The row that was written is found again by all of its values.
             sink.write(batch((0..cases.len()).map(|at| delete(row_of(at))).collect(), 2)).await.unwrap();
-            for at in 0..cases.len() {
+            for (at, (_, value, ..)) in cases.iter().enumerate() {
                 let left = target.rows(&format!("SELECT v FROM {}", name(at))).await;
-                assert!(left.is_empty(), "{} {:?}", target.kind, cases[at].1);
+                assert!(left.is_empty(), "{} {value:?}", target.kind);
             }
         }
     }

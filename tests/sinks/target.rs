@@ -43,8 +43,9 @@ impl Target {
 
     pub async fn mysql() -> Target {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let database = format!("t{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        let port = servers::mariadb().port;
+        // A server that is not the test's own may hold databases of earlier runs.
+        let database = format!("lode_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let port = servers::mysql_port();
         let endpoint = |database: &str| Endpoint::Url {
             scheme: "mysql".into(),
             user: "root".into(),

@@ -22,6 +22,15 @@ pub fn mariadb() -> &'static MariaDb {
     SERVER.get_or_init(|| MariaDb::start().expect("MariaDB starts: apt-get install mariadb-server-core"))
 }
 
+/// The port of a server on the loopback interface that takes `root` without a password: the one that
+/// `LODE_TEST_MYSQL_PORT` names, such as a MySQL, or else MariaDB.
+pub fn mysql_port() -> u16 {
+    match std::env::var("LODE_TEST_MYSQL_PORT") {
+        Ok(port) => port.parse().expect("LODE_TEST_MYSQL_PORT is a port"),
+        Err(_) => mariadb().port,
+    }
+}
+
 impl MariaDb {
     fn start() -> io::Result<MariaDb> {
         let folder = tempfile::tempdir()?;
