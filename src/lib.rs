@@ -1,5 +1,6 @@
 //! lode reads a database's change log once, keeps it, and shares it with every pipeline that wants it.
 
+pub mod client;
 pub mod error;
 pub mod hook;
 pub mod lang;
