@@ -83,7 +83,7 @@ async fn run(source: &Source, load: &Load, pipelines: u32) -> (Used, usize) {
         .collect();
     live.is_running().await;
     tokio::time::sleep(Duration::from_millis(100)).await;
-    let connections = source.server.dump_threads();
+    let connections = source.server.dump_threads().await;
     live.has_mined(load.rows).await;
     for (route, _) in &running {
         while route.progress().figures().changes_delivered < load.rows {

@@ -49,8 +49,8 @@ struct Sent {
 
 /// Measures both ways at all rates.
 pub fn measure(runtime: &Runtime, source: &Source, report: &mut Report) {
-    let target = MariaDb::start(&[]);
-    target.sql("CREATE DATABASE bench");
+    let target = runtime.block_on(MariaDb::start(&[]));
+    runtime.block_on(target.sql("CREATE DATABASE bench"));
     let mut lines = Vec::new();
     for rate in RATES {
         let [durable, sink] = runtime.block_on(run(source, &target, rate));
@@ -91,7 +91,7 @@ pub fn measure(runtime: &Runtime, source: &Source, report: &mut Report) {
 type Spans = (Vec<Duration>, Vec<Duration>);
 
 async fn run(source: &Source, target: &Server, rate: u32) -> [Spans; 2] {
-    source.server.sql("TRUNCATE bench.lat");
+    source.server.sql("TRUNCATE bench.lat").await;
     let wanted = tables("lat");
     let live = Live::start(source.connection(), Start::Now, &wanted).await;
     let (durable, committed) = (Times::default(), Times::default());
@@ -110,7 +110,7 @@ async fn run(source: &Source, target: &Server, rate: u32) -> [Spans; 2] {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let there: usize =
-        target.value(&format!("SELECT COUNT(*) FROM bench.lat_{rate}")).parse().expect("a count");
+        target.value(&format!("SELECT COUNT(*) FROM bench.lat_{rate}")).await.parse().expect("a count");
     assert_eq!(there, count, "the target has what the source has");
     pipeline.tell(Wish::Stop);
     pipeline.ended().await;

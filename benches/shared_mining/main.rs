@@ -35,8 +35,8 @@ fn main() {
     let (rows, rounds) = (number("LODE_BENCH_ROWS", 1_000_000), number("LODE_BENCH_ROUNDS", 3));
 
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    let source = Source::start(rows);
-    let mut report = Report::new(rows, &source.server);
+    let source = runtime.block_on(Source::start(rows));
+    let mut report = runtime.block_on(Report::new(rows, &source.server));
     if is_wanted("mining") {
         mining::measure(&runtime, &source, rounds, &mut report);
     }

@@ -23,7 +23,7 @@ struct Bar {
 
 impl Report {
     /// An empty report that names the machine.
-    pub fn new(rows: u64, server: &Server) -> Self {
+    pub async fn new(rows: u64, server: &Server) -> Self {
         let cpu = field("/proc/cpuinfo", "model name");
         let memory = field("/proc/meminfo", "MemTotal");
         let cores = std::thread::available_parallelism().map_or(0, usize::from);
@@ -31,7 +31,7 @@ impl Report {
         let machine = format!(
             "{cores} cores of {cpu}, {memory} memory, Linux {}, MariaDB {}, {}. {} changes a workload.\n",
             kernel.trim(),
-            server.value("SELECT VERSION()"),
+            server.value("SELECT VERSION()").await,
             jiff::Zoned::now().date(),
             thousands(rows),
         );

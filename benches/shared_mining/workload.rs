@@ -32,17 +32,17 @@ pub struct Load {
 
 impl Source {
     /// Starts the server and makes the loads of `rows` changes each.
-    pub fn start(rows: u64) -> Source {
-        let server = MariaDb::start(&["--innodb-buffer-pool-size=512M", "--innodb-log-file-size=512M"]);
-        server.sql(SCHEMA);
-        server.sql(PROCEDURES);
+    pub async fn start(rows: u64) -> Source {
+        let server = MariaDb::start(&["--innodb-buffer-pool-size=512M", "--innodb-log-file-size=512M"]).await;
+        server.sql(SCHEMA).await;
+        server.sql(PROCEDURES).await;
         let mut source = Source { server, loads: Vec::new() };
-        source.load("small", "sbtest1", "small", "NO_LOG", rows);
-        source.load("mixed", "wide", "mixed", "NO_LOG", rows);
-        source.load("mixed, names in the binlog", "wide", "mixed", "FULL", rows);
-        source.load("huge", "sbtest1", "huge", "NO_LOG", rows);
+        source.load("small", "sbtest1", "small", "NO_LOG", rows).await;
+        source.load("mixed", "wide", "mixed", "NO_LOG", rows).await;
+        source.load("mixed, names in the binlog", "wide", "mixed", "FULL", rows).await;
+        source.load("huge", "sbtest1", "huge", "NO_LOG", rows).await;
         // What is written later belongs to none of the loads.
-        source.server.sql("FLUSH BINARY LOGS");
+        source.server.sql("FLUSH BINARY LOGS").await;
         source
     }
 
@@ -56,14 +56,23 @@ impl Source {
         connection("bench", &self.server)
     }
 
-    fn load(&mut self, name: &'static str, table: &'static str, procedure: &str, metadata: &str, rows: u64) {
+    async fn load(
+        &mut self,
+        name: &'static str,
+        table: &'static str,
+        procedure: &str,
+        metadata: &str,
+        rows: u64,
+    ) {
         let began = Instant::now();
         let server = &self.server;
-        server.sql(&format!("TRUNCATE bench.{table}; SET GLOBAL innodb_flush_log_at_trx_commit = 0"));
-        server.sql(&format!("SET GLOBAL binlog_row_metadata = {metadata}; FLUSH BINARY LOGS"));
-        let file = server.value("SHOW MASTER STATUS");
-        server.sql(&format!("CALL bench.load_{procedure}({rows})"));
-        server.sql("SET GLOBAL innodb_flush_log_at_trx_commit = 1; SET GLOBAL binlog_row_metadata = NO_LOG");
+        server.sql(&format!("TRUNCATE bench.{table}; SET GLOBAL innodb_flush_log_at_trx_commit = 0")).await;
+        server.sql(&format!("SET GLOBAL binlog_row_metadata = {metadata}; FLUSH BINARY LOGS")).await;
+        let file = server.value("SHOW MASTER STATUS").await;
+        server.sql(&format!("CALL bench.load_{procedure}({rows})")).await;
+        server
+            .sql("SET GLOBAL innodb_flush_log_at_trx_commit = 1; SET GLOBAL binlog_row_metadata = NO_LOG")
+            .await;
         eprintln!("loaded {name}: {} changes in {}", thousands(rows), seconds(began.elapsed()));
         self.loads.push(Load { name, table, rows, file });
     }

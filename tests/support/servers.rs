@@ -1,4 +1,5 @@
-//! Database servers of a test's own: on a free port of the loopback, in a temporary folder, gone when the test ends.
+//! Real database servers for tests: on a free port of the loopback, in a temporary folder, gone when the test ends,
+//! however it ends.
 //!
 //! `tests/run` installs the programs. MariaDB comes from `PATH`; MySQL from where `tests/support/mysql-server` unpacked
 //! it, which `LODE_MYSQL_ROOT` may name.
@@ -9,16 +10,19 @@
 
 use std::env;
 use std::fs::{self, File};
-use std::future::Future;
 use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use lode::model::connection::{Connection, Endpoint};
+use lode::model::secret::Secret;
+use lode::model::spec::{Setting, Settings};
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Opts, Row, Value};
+use mysql_async::{Conn, Opts, OptsBuilder, Row, Value};
 use tempfile::TempDir;
 
 /// How long a server may take until it answers.
@@ -37,30 +41,46 @@ pub struct MySql;
 impl MariaDb {
     /// Starts a server with a binlog in row format and strict GTIDs. Each of `options` is passed on
     /// (`--binlog-row-metadata=FULL`) and wins over the defaults here.
-    pub fn start(options: &[&str]) -> Server {
-        Server::start(Flavour::MariaDb, options)
+    pub async fn start(options: &[&str]) -> Server {
+        Server::start(Flavour::MariaDb, options).await
     }
 
     /// The server named by `LODE_TEST_MARIADB_URL`, or else one of the test's own.
-    pub fn given_or_start(options: &[&str]) -> Server {
-        Server::given("LODE_TEST_MARIADB_URL").unwrap_or_else(|| Self::start(options))
+    pub async fn given_or_start(options: &[&str]) -> Server {
+        match Server::given("LODE_TEST_MARIADB_URL") {
+            Some(server) => server,
+            None => Self::start(options).await,
+        }
     }
 }
 
 impl MySql {
     /// As [`MariaDb::start`].
-    pub fn start(options: &[&str]) -> Server {
-        Server::start(Flavour::MySql, options)
+    pub async fn start(options: &[&str]) -> Server {
+        Server::start(Flavour::MySql, options).await
     }
 
     /// The server named by `LODE_TEST_MYSQL_URL`, or else one of the test's own.
-    pub fn given_or_start(options: &[&str]) -> Server {
-        Server::given("LODE_TEST_MYSQL_URL").unwrap_or_else(|| Self::start(options))
+    pub async fn given_or_start(options: &[&str]) -> Server {
+        match Server::given("LODE_TEST_MYSQL_URL") {
+            Some(server) => server,
+            None => Self::start(options).await,
+        }
     }
 }
 
-/// A server for tests. Its `root` has no password. It ends when this value is dropped, so it must not be kept in a
-/// `static`.
+/// A MariaDB that all tests of a binary share, each with a database of its own.
+pub fn shared_mariadb() -> &'static Server {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    // Tests have runtimes of their own, in which nothing may block.
+    let start = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(MariaDb::start(&["--max-connections=500"]))
+    };
+    SERVER.get_or_init(|| thread::spawn(start).join().expect("MariaDB starts"))
+}
+
+/// A server for tests. Its `root` has no password.
 pub struct Server {
     opts: Opts,
     own: Option<Own>,
@@ -73,6 +93,7 @@ struct Own {
     port: u16,
     options: Vec<String>,
     process: Option<Child>,
+    watchdog: Option<Child>,
 }
 
 #[derive(Clone, Copy)]
@@ -82,15 +103,15 @@ enum Flavour {
 }
 
 impl Server {
-    fn start(flavour: Flavour, options: &[&str]) -> Server {
+    async fn start(flavour: Flavour, options: &[&str]) -> Server {
         let options = options.iter().map(|option| (*option).to_owned()).collect();
         let folder = tempfile::Builder::new().prefix("lode-server-").tempdir().expect("a temporary folder");
         flavour.initialise(folder.path());
-        let mut own = Own { flavour, folder, port: 0, options, process: None };
+        let mut own = Own { flavour, folder, port: 0, options, process: None, watchdog: None };
         for _ in 0..PORTS_MAX {
             own.port = free_port();
-            let opts = Opts::from_url(&own.url("")).expect("the address is well-formed");
-            if own.launch(&opts).is_ok() {
+            let opts = own.root();
+            if own.launch(&opts).await.is_ok() {
                 return Server { opts, own: Some(own) };
             }
         }
@@ -125,32 +146,36 @@ impl Server {
         self.opts.clone()
     }
 
-    /// The folder of its data and binlogs.
-    pub fn data_folder(&self) -> PathBuf {
+    /// The folder with its data and binlog files.
+    pub fn data(&self) -> PathBuf {
         self.own().folder.path().join("data")
     }
 
-    /// Runs one statement or several; they need no `DELIMITER`, as the server finds their ends itself.
-    pub fn sql(&self, text: &str) {
-        let opts = self.opts();
-        wait(async {
-            let mut conn = Conn::new(opts).await?;
-            conn.query_drop(text).await?;
-            conn.disconnect().await
-        })
-        .unwrap_or_else(|error| panic!("{error}\nin: {}", head(text)));
+    /// A connection as root for the test's own statements.
+    pub async fn root(&self) -> Conn {
+        Conn::new(self.opts()).await.expect("root can log in")
+    }
+
+    /// Runs statements as root, in order.
+    pub async fn run(&self, statements: &[&str]) {
+        for statement in statements {
+            self.sql(statement).await;
+        }
+    }
+
+    /// Runs one text with a statement or several; they need no `DELIMITER`, as the server finds their ends itself.
+    pub async fn sql(&self, text: &str) {
+        let mut conn = self.root().await;
+        conn.query_drop(text).await.unwrap_or_else(|error| panic!("{error}\nin: {}", head(text)));
+        conn.disconnect().await.expect("the connection ends");
     }
 
     /// The rows that a statement returns; `None` is NULL, everything else as the server writes it.
-    pub fn query(&self, text: &str) -> Vec<Vec<Option<String>>> {
-        let opts = self.opts();
-        let rows: Vec<Row> = wait(async {
-            let mut conn = Conn::new(opts).await?;
-            let rows = conn.query(text).await?;
-            conn.disconnect().await?;
-            Ok(rows)
-        })
-        .unwrap_or_else(|error: mysql_async::Error| panic!("{error}\nin: {}", head(text)));
+    pub async fn query(&self, text: &str) -> Vec<Vec<Option<String>>> {
+        let mut conn = self.root().await;
+        let rows: Vec<Row> =
+            conn.query(text).await.unwrap_or_else(|error| panic!("{error}\nin: {}", head(text)));
+        conn.disconnect().await.expect("the connection ends");
         rows.into_iter().map(|row| row.unwrap().into_iter().map(as_text).collect()).collect()
     }
 
@@ -158,24 +183,48 @@ impl Server {
     ///
     /// # Panics
     /// When there is none, or it is NULL.
-    pub fn value(&self, text: &str) -> String {
-        let rows = self.query(text);
+    pub async fn value(&self, text: &str) -> String {
+        let rows = self.query(text).await;
         let cell = rows.into_iter().next().and_then(|row| row.into_iter().next());
         cell.flatten().unwrap_or_else(|| panic!("no value from: {}", head(text)))
     }
 
     /// How many binlog readers are connected.
-    pub fn dump_threads(&self) -> usize {
-        let rows = self.query("SHOW PROCESSLIST");
+    pub async fn dump_threads(&self) -> usize {
+        let rows = self.query("SHOW PROCESSLIST").await;
         let is_dump =
             |cell: &Option<String>| cell.as_ref().is_some_and(|text| text.starts_with("Binlog Dump"));
         rows.iter().filter(|row| row.iter().any(is_dump)).count()
     }
 
-    /// Shuts it down and starts it again on the same port.
-    pub fn restart(&mut self) {
+    /// A checked connection to `database` for a user who has the rights of a miner, and no more.
+    pub async fn miner(&self, database: &str) -> Arc<Connection> {
+        self.run(&[
+            "CREATE USER IF NOT EXISTS lode@'%' IDENTIFIED BY 'pw'",
+            "GRANT REPLICATION SLAVE, REPLICATION CLIENT, SELECT ON *.* TO lode@'%'",
+        ])
+        .await;
+        let mut settings = Settings::default();
+        settings.0.insert("password", Setting::Secret(Secret::new("pw")));
+        settings.0.insert("heartbeat", Setting::Duration(Duration::from_secs(1)));
+        Arc::new(Connection {
+            name: "shop".into(),
+            kind: "mysql",
+            endpoint: Endpoint::Url {
+                scheme: "mysql".into(),
+                user: "lode".into(),
+                host: self.host().into(),
+                port: self.port(),
+                database: database.into(),
+            },
+            settings,
+        })
+    }
+
+    /// Shuts it down, if it runs, and starts it again on the same data and port.
+    pub async fn restart(&mut self) {
         self.stop();
-        self.start_again();
+        self.start_again().await;
     }
 
     /// Shuts it down as an administrator would.
@@ -189,13 +238,13 @@ impl Server {
     }
 
     /// Starts it after [`stop`](Self::stop) or [`kill`](Self::kill), on the same port and data.
-    pub fn start_again(&mut self) {
+    pub async fn start_again(&mut self) {
         let opts = self.opts();
         let own = self.own_mut();
         assert!(own.process.is_none(), "the server is running");
-        // The port may be taken for a moment by a client that tries to reconnect.
+        // Another process may hold the port for a moment.
         for _ in 0..PORTS_MAX {
-            if own.launch(&opts).is_ok() {
+            if own.launch(&opts).await.is_ok() {
                 return;
             }
         }
@@ -222,12 +271,14 @@ impl Server {
 }
 
 impl Own {
-    fn url(&self, database: &str) -> String {
-        format!("mysql://root@127.0.0.1:{}/{database}", self.port)
+    fn root(&self) -> Opts {
+        let opts = OptsBuilder::default().ip_or_hostname("127.0.0.1").tcp_port(self.port).user(Some("root"));
+        // The driver would change over to the local socket, which is not what lode does.
+        opts.prefer_socket(false).into()
     }
 
     /// Starts the process and waits until it answers. Err when it ended instead.
-    fn launch(&mut self, opts: &Opts) -> Result<(), ()> {
+    async fn launch(&mut self, opts: &Opts) -> Result<(), ()> {
         let log =
             File::options().create(true).append(true).open(self.log_file()).expect("the log can be written");
         let process = self
@@ -239,17 +290,18 @@ impl Own {
             .stderr(log)
             .spawn()
             .unwrap_or_else(|error| panic!("{}: {error}", self.flavour.program()));
+        self.watchdog = Some(watchdog(process.id(), self.folder.path()));
         let process = self.process.insert(process);
         let began = Instant::now();
         while began.elapsed() < START_MAX {
             if process.try_wait().expect("its own child").is_some() {
-                self.process = None;
+                self.forget();
                 return Err(());
             }
-            if answers(opts) {
-                return Ok(());
+            if let Ok(conn) = Conn::new(opts.clone()).await {
+                return conn.disconnect().await.map_err(|_| ());
             }
-            thread::sleep(Duration::from_millis(20));
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
         self.kill();
         Err(())
@@ -265,7 +317,7 @@ impl Own {
         let began = Instant::now();
         while began.elapsed() < STOP_MAX {
             if self.process.as_mut().is_none_or(|process| matches!(process.try_wait(), Ok(Some(_)))) {
-                self.process = None;
+                self.forget();
                 return;
             }
             thread::sleep(Duration::from_millis(10));
@@ -278,6 +330,16 @@ impl Own {
             // It may have ended by itself; then there is nothing to kill.
             let _ = process.kill();
             let _ = process.wait();
+        }
+        self.forget();
+    }
+
+    /// The process has ended; its number may soon be another's.
+    fn forget(&mut self) {
+        self.process = None;
+        if let Some(mut watchdog) = self.watchdog.take() {
+            let _ = watchdog.kill();
+            let _ = watchdog.wait();
         }
     }
 
@@ -414,28 +476,17 @@ fn free_port() -> u16 {
     listener.local_addr().expect("a bound socket").port()
 }
 
-fn answers(opts: &Opts) -> bool {
-    let opts = opts.clone();
-    wait(async {
-        let mut conn = Conn::new(opts).await?;
-        conn.query_drop("SELECT 1").await?;
-        conn.disconnect().await
-    })
-    .is_ok()
-}
-
-/// Runs a future to its end on a thread of its own, so that it may be called with and without a runtime.
-fn wait<T: Send>(
-    future: impl Future<Output = Result<T, mysql_async::Error>> + Send,
-) -> Result<T, mysql_async::Error> {
-    thread::scope(|scope| {
-        let running = scope.spawn(|| {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(future)
-        });
-        running.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
+/// Ends the server when this process is gone without having ended it: its pipe then closes.
+fn watchdog(process: u32, folder: &Path) -> Child {
+    let script = "read -r _; kill -s KILL \"$1\"; sleep 1; rm -rf \"$2\"";
+    Command::new("sh")
+        .args(["-c", script, "watchdog", &process.to_string()])
+        .arg(folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("a shell")
 }
 
 fn as_text(value: Value) -> Option<String> {

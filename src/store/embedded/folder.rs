@@ -63,11 +63,21 @@ pub(super) fn log_folder(store: &Path, name: &str) -> Result<PathBuf> {
     Ok(store.join(escaped))
 }
 
-/// Takes the folder for this process until the returned file is closed.
+/// The right of this process to a log's folder, given back when it is dropped.
+pub(super) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing alone would not do: a process that was forked meanwhile may still have the file open.
+        let _ = self.0.unlock();
+    }
+}
+
+/// Takes the folder for this process.
 ///
 /// # Errors
 /// `Refused` when it is taken already; `Environment` when the lock file cannot be written.
-pub(super) fn lock(folder: &Path) -> Result<File> {
+pub(super) fn lock(folder: &Path) -> Result<Lock> {
     let path = folder.join("lock");
     let file = OpenOptions::new()
         .read(true)
@@ -76,8 +86,8 @@ pub(super) fn lock(folder: &Path) -> Result<File> {
         .truncate(false)
         .open(&path)
         .map_err(|error| failed("open", &path, error))?;
-    match file.try_lock() {
-        Ok(()) => {}
+    let file = match file.try_lock() {
+        Ok(()) => Lock(file),
         Err(TryLockError::WouldBlock) => {
             let holder = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse::<u32>().ok());
             let holder = holder.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
@@ -88,10 +98,10 @@ pub(super) fn lock(folder: &Path) -> Result<File> {
             .advice("stop that process, or give this one another data folder"));
         }
         Err(TryLockError::Error(error)) => return Err(failed("lock", &path, error)),
-    }
+    };
     // The number only helps people find the holder; the lock itself is the operating system's.
-    let written =
-        file.set_len(0).and_then(|()| file.write_all_at(std::process::id().to_string().as_bytes(), 0));
+    let pid = std::process::id().to_string();
+    let written = file.0.set_len(0).and_then(|()| file.0.write_all_at(pid.as_bytes(), 0));
     written.map_err(|error| failed("write", &path, error))?;
     Ok(file)
 }

@@ -1,7 +1,7 @@
 //! An open log: what readers see, and how they find it.
 
 use std::collections::VecDeque;
-use std::fs::{self, File};
+use std::fs;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 
 use super::Options;
-use super::folder::{Meta, corrupt, failed, lock, read_meta, sync_folder, write_meta};
+use super::folder::{Lock, Meta, corrupt, failed, lock, read_meta, sync_folder, write_meta};
 use super::frame::{Decoder, HEADER_LEN, Header, file_checksum, position_checksum};
 use super::recovery::recover;
 use super::segment::{Fault, Frames, Segment, Summary, segment_first};
@@ -35,6 +35,7 @@ pub(super) struct EmbeddedLog {
 struct Shared {
     folder: PathBuf,
     epoch: LogEpoch,
+    options: Options,
     /// Never held while a file is read or written.
     state: RwLock<State>,
     writer: Mutex<Writer>,
@@ -42,8 +43,7 @@ struct Shared {
     decoder: Decoder,
     /// The full segments whose index is in memory, the one loaded last at the end.
     loaded: Mutex<VecDeque<Arc<Segment>>>,
-    /// Closing it gives the folder free.
-    _lock: File,
+    _lock: Lock,
 }
 
 /// What readers see.
@@ -95,6 +95,7 @@ impl EmbeddedLog {
         let shared = Shared {
             folder,
             epoch,
+            options: options.clone(),
             state: RwLock::new(state),
             writer: Mutex::new(writer),
             retaining: Mutex::new(()),
@@ -207,6 +208,10 @@ impl Shared {
 
     fn append(&self, blocks: &[Arc<Block>]) -> Result<Tail> {
         let mut writer = self.writer()?;
+        let again = blocks.first().is_some_and(|block| block.first == self.state().tail.next);
+        if again && writer.has_unfinished() {
+            self.rewind(&mut writer)?;
+        }
         let appended = writer.append(blocks)?;
         let tail = {
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
@@ -229,6 +234,15 @@ impl Shared {
             self.note_loaded(segment);
         }
         Ok(tail)
+    }
+
+    /// Cuts off the beginning of a transaction that is not going on, as opening the log would. The last segment
+    /// is read for it; that is rare enough.
+    fn rewind(&self, writer: &mut Writer) -> Result<()> {
+        let recovered = recover(&self.folder, self.epoch)?;
+        self.state.write().unwrap_or_else(PoisonError::into_inner).segments = Arc::new(recovered.segments.clone());
+        *writer = Writer::new(self.folder.clone(), self.epoch, &self.options, recovered)?;
+        Ok(())
     }
 
     fn read(&self, from: Seq, max_bytes: usize) -> Result<Vec<Arc<Block>>> {
