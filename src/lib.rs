@@ -1,6 +1,7 @@
 //! lode reads a database's change log once, keeps it, and shares it with every pipeline that wants it.
 
 pub mod error;
+pub mod hook;
 pub mod lang;
 pub mod model;
 pub mod plan;

@@ -137,6 +137,25 @@ impl<'a> ImageWriter<'a> {
         Ok(())
     }
 
+    /// The next column is as [`RowView::raw`] gave it for a column of type `ty`; nothing is decoded.
+    ///
+    /// # Panics
+    /// When the cell is absent and the image was begun without `absent`.
+    #[inline]
+    pub fn copy(&mut self, ty: &ColumnType, cell: Option<Option<&[u8]>>) {
+        match cell {
+            None => self.absent(),
+            Some(None) => self.null(),
+            Some(Some(bytes)) => {
+                if fixed_width(ty).is_none() {
+                    write_len(self.out, bytes.len());
+                }
+                self.out.extend_from_slice(bytes);
+                self.present();
+            }
+        }
+    }
+
     /// A date.
     pub fn date(&mut self, date: Date) {
         let [y0, y1] = date.year.to_le_bytes();

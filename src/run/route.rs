@@ -208,7 +208,11 @@ impl Route {
     /// Opens sink and feed, and delivers until something ends it.
     async fn session(&self, listener: &mut Listener, backoff: &mut Backoff) -> Result<Ended> {
         let parts = &self.parts;
-        let stages = Stages::compile(&parts.stages, &parts.source_name)?;
+        let stages = Stages::compile(&parts.stages, &parts.source_name).map_err(|error| {
+            let advice = error.advice.clone();
+            let error = Error::new(Kind::Script, error.to_string());
+            advice.into_iter().fold(error, Error::advice)
+        })?;
         let mut sink = parts.sink_kind.sink(parts.sink.clone())?;
         let cursor = match sink.open().await? {
             Some(cursor) => cursor,

@@ -1,0 +1,404 @@
+//! From the text of a hook to a [`CompiledHook`], and from Rhai's errors to places in the script.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use rhai::{
+    AST, ASTNode, Dynamic, Engine, EvalAltResult, Expr, FnCallExpr, ImmutableString, Module, ParseError,
+    Position, Scope, Stmt,
+};
+
+use super::engine::{
+    self, ARRAY_ITEMS_MAX, CALL_LEVELS_MAX, Ended, Exchange, MAP_ENTRIES_MAX, OPERATIONS_MAX, TEXT_BYTES_MAX,
+    VARIABLES_MAX,
+};
+use super::error::{HookError, Problem};
+use super::shape::Shapes;
+use super::{CompiledHook, HookKind, SourceFacts, new_scope};
+use crate::model::block::Op;
+use crate::model::hook::{Hook, HookCode, HookModule};
+
+/// Compiles a hook with the modules that it calls.
+///
+/// # Errors
+/// When the code or one of these modules does not parse, when it uses a variable that there is none of, or calls a
+/// module or a function of a module that does not exist.
+pub fn compile(hook: &Hook, kind: HookKind) -> Result<CompiledHook, HookError> {
+    let places = Places::new(hook);
+    let text = match &hook.code {
+        HookCode::Block(text) => Arc::clone(text),
+        // The row of a map is what the function returns.
+        HookCode::Call { module, function } if kind == HookKind::Map => {
+            format!("row = {module}::{function}(row);").into()
+        }
+        HookCode::Call { module, function } => format!("{module}::{function}(row)").into(),
+    };
+    // Names behind dots are known only from the syntax tree, so the code is parsed before its engine is made.
+    let parser = engine::bare();
+    let mut ast = parse(&parser, &text, true).map_err(|error| places.parse_error(None, &error))?;
+    let modules = load_modules(&parser, hook, &places, &ast)?;
+    let mut properties = BTreeSet::new();
+    let mut looks_at_change = false;
+    for tree in std::iter::once(&ast).chain(modules.values().map(|(_, tree)| tree)) {
+        tree.walk(&mut |path: &[ASTNode<'_>]| {
+            if let Some(ASTNode::Expr(Expr::Property(names, _))) = path.last() {
+                properties.insert(names.2.clone());
+            }
+            true
+        });
+    }
+    ast.walk(&mut |path: &[ASTNode<'_>]| {
+        if let Some(ASTNode::Expr(Expr::Variable(variable, ..))) = path.last() {
+            looks_at_change |= matches!(variable.1.as_str(), "before" | "op");
+        }
+        true
+    });
+    let properties: Vec<_> = properties.into_iter().collect();
+    let exchange = Arc::new(Exchange::default());
+    let mut engine = engine::build(&exchange, &properties);
+    engine
+        .register_type_with_name::<SourceFacts>("source")
+        .register_get("name", |source: &mut SourceFacts| source.name.clone())
+        .register_get("database", |source: &mut SourceFacts| source.database.clone());
+    for (name, (module, tree)) in modules {
+        let evaluated = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            Module::eval_ast_as_new(Scope::new(), &tree, &engine)
+        }));
+        let loaded = match evaluated {
+            Ok(Ok(loaded)) => loaded,
+            Ok(Err(error)) => return Err(places.load_error(module, *error)),
+            Err(_) => {
+                let problem =
+                    Problem::new("lode panicked while it loaded the module").advice("please report this");
+                return Err(places.error(Some(&path_text(module)), Position::NONE, problem));
+            }
+        };
+        engine.register_static_module(name, loaded.into());
+    }
+    ast.set_source("");
+    Ok(CompiledHook {
+        kind,
+        engine,
+        ast,
+        exchange,
+        places,
+        looks_at_change,
+        scope: new_scope(),
+        shapes: Shapes::default(),
+        ops: [Op::Insert, Op::Update, Op::Delete, Op::Truncate].map(|op| op.as_str().into()),
+        source_name: ImmutableString::new(),
+        named: None,
+    })
+}
+
+/// Checks that an included module parses, whether or not a hook calls it.
+///
+/// # Errors
+/// With the place of the first mistake.
+pub fn check_module(module: &HookModule) -> Result<(), HookError> {
+    match parse(&engine::bare(), &module.text, false) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(module_parse_error(module, &error)),
+    }
+}
+
+fn parse(engine: &Engine, text: &str, is_block: bool) -> Result<AST, ParseError> {
+    if !is_block {
+        // A module may hold functions for other purposes, whose names only the place of their call knows.
+        return engine.compile(text);
+    }
+    let mut strict = engine::bare();
+    strict.set_strict_variables(true);
+    strict.compile_with_scope(&new_scope(), text)
+}
+
+/// The modules that the code calls, and those that these call.
+fn load_modules<'h>(
+    parser: &Engine,
+    hook: &'h Hook,
+    places: &Places,
+    ast: &AST,
+) -> Result<BTreeMap<String, (&'h HookModule, AST)>, HookError> {
+    let mut loaded: BTreeMap<String, (&HookModule, AST)> = BTreeMap::new();
+    let mut open: Vec<(Option<Arc<str>>, Called)> =
+        called(ast).into_iter().map(|call| (None, call)).collect();
+    while let Some((file, call)) = open.pop() {
+        if !loaded.contains_key(&call.module) {
+            let Some(module) = hook.modules.iter().find(|module| module.name == call.module) else {
+                return Err(places.error(file.as_deref(), call.position, no_module(hook, &call.module)));
+            };
+            let tree =
+                parse(parser, &module.text, false).map_err(|error| module_parse_error(module, &error))?;
+            let path = path_text(module);
+            let mut tree = tree;
+            tree.set_source(path.as_ref());
+            open.extend(called(&tree).into_iter().map(|call| (Some(Arc::clone(&path)), call)));
+            loaded.insert(call.module.clone(), (module, tree));
+        }
+        let (module, tree) = &loaded[&call.module];
+        let functions: Vec<_> =
+            tree.iter_functions().filter(|function| function.access.is_public()).collect();
+        if functions.iter().any(|known| known.name == call.function && known.params.len() == call.arguments) {
+            continue;
+        }
+        let problem =
+            no_function(module, &call, functions.iter().map(|known| (known.name, known.params.len())));
+        return Err(places.error(file.as_deref(), call.position, problem));
+    }
+    Ok(loaded)
+}
+
+/// A call of `module::function`.
+struct Called {
+    module: String,
+    function: String,
+    arguments: usize,
+    position: Position,
+}
+
+fn called(ast: &AST) -> Vec<Called> {
+    let mut calls = Vec::new();
+    ast.walk(&mut |path: &[ASTNode<'_>]| {
+        let (call, position): (&FnCallExpr, _) = match path.last() {
+            Some(ASTNode::Expr(Expr::FnCall(call, position)))
+            | Some(ASTNode::Stmt(Stmt::FnCall(call, position))) => (call, *position),
+            _ => return true,
+        };
+        if call.is_qualified() {
+            let module: Vec<_> = call.namespace.path.iter().map(|part| part.name.as_str()).collect();
+            calls.push(Called {
+                module: module.join("::"),
+                function: call.name.to_string(),
+                arguments: call.args.len(),
+                position,
+            });
+        }
+        true
+    });
+    calls
+}
+
+fn no_module(hook: &Hook, name: &str) -> Problem {
+    let names: Vec<_> = hook.modules.iter().map(|module| module.name.as_str()).collect();
+    let problem = Problem::new(format!("there is no module `{name}`"));
+    match nearest(names.iter().copied(), name) {
+        Some(near) => problem.advice(format!("did you mean `{near}`?")),
+        None => problem.advice(format!("include it: `include \"hooks/{name}.rhai\"`")),
+    }
+}
+
+fn no_function<'a>(
+    module: &HookModule,
+    call: &Called,
+    functions: impl Iterator<Item = (&'a str, usize)> + Clone,
+) -> Problem {
+    let (name, arguments) = (&call.function, call.arguments);
+    if let Some((_, takes)) = functions.clone().find(|(known, _)| known == name) {
+        let message = format!("function `{}::{name}` takes {takes} arguments, not {arguments}", module.name);
+        return Problem::new(message).advice("a filter or map function takes the row");
+    }
+    let problem = Problem::new(format!("module `{}` has no function `{name}`", module.name));
+    let known: Vec<_> = functions.map(|(known, _)| known).collect();
+    match nearest(known.iter().copied(), name) {
+        Some(near) => problem.advice(format!("did you mean `{near}`?")),
+        None if known.is_empty() => problem.advice("it has no functions at all"),
+        None => problem.advice(format!("it has {}", known.join(", "))),
+    }
+}
+
+fn nearest<'a>(names: impl Iterator<Item = &'a str>, meant: &str) -> Option<&'a str> {
+    let likeness = |name: &str| strsim::jaro_winkler(name, meant);
+    names.filter(|name| likeness(name) > 0.8).max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
+}
+
+fn path_text(module: &HookModule) -> Arc<str> {
+    module.path.to_string_lossy().into()
+}
+
+fn module_parse_error(module: &HookModule, error: &ParseError) -> HookError {
+    let (line, column) = place(error.position());
+    HookError { file: path_text(module), line, column, message: error.err_type().to_string(), advice: None }
+}
+
+fn place(position: Position) -> (u32, u32) {
+    let number = |value: Option<usize>| value.and_then(|value| u32::try_from(value).ok()).unwrap_or(1).max(1);
+    (number(position.line()), number(position.position()))
+}
+
+/// Where a hook stands in its script.
+#[derive(Clone, Debug)]
+pub(super) struct Places {
+    file: Arc<str>,
+    line: u32,
+    column: u32,
+    function: Option<String>,
+}
+
+impl Places {
+    fn new(hook: &Hook) -> Self {
+        let function = match &hook.code {
+            HookCode::Call { module, function } => Some(format!("{module}::{function}")),
+            HookCode::Block(_) => None,
+        };
+        Places { file: Arc::clone(&hook.file), line: hook.line, column: hook.column, function }
+    }
+
+    /// `module::function`, when the hook is one.
+    pub fn function(&self) -> Option<&str> {
+        self.function.as_deref()
+    }
+
+    /// An error at a position of the hook's code, or of the module with this path.
+    pub fn error(&self, module: Option<&str>, position: Position, problem: Problem) -> HookError {
+        let Problem { message, advice } = problem;
+        let (file, (line, column)) = match module {
+            Some(path) => (path.into(), place(position)),
+            None => (Arc::clone(&self.file), self.in_script(position)),
+        };
+        HookError { file, line, column, message, advice }
+    }
+
+    /// What a run-time error means; the other way to end is none.
+    pub fn explain(&self, error: EvalAltResult) -> Result<HookError, Ended> {
+        let (module, error) = innermost(error);
+        let position = error.position();
+        Ok(self.error(module.as_deref(), position, reason(error)?))
+    }
+
+    fn parse_error(&self, module: Option<&str>, error: &ParseError) -> HookError {
+        self.error(module, error.position(), parse_problem(error))
+    }
+
+    fn load_error(&self, module: &HookModule, error: EvalAltResult) -> HookError {
+        let position = error.position();
+        let problem =
+            reason(innermost(error).1).unwrap_or_else(|_| Problem::new("the module did not load in time"));
+        self.error(Some(&path_text(module)), position, problem)
+    }
+
+    fn in_script(&self, position: Position) -> (u32, u32) {
+        if position.is_none() || self.function.is_some() {
+            return (self.line, self.column);
+        }
+        match place(position) {
+            (1, column) => (self.line, self.column + column - 1),
+            (line, column) => (self.line + line - 1, column),
+        }
+    }
+}
+
+/// The error inside of function calls, and the module in which it lies.
+fn innermost(mut error: EvalAltResult) -> (Option<String>, EvalAltResult) {
+    let mut module = None;
+    loop {
+        match error {
+            EvalAltResult::ErrorInFunctionCall(_, source, inner, _) => {
+                module = (!source.is_empty()).then_some(source);
+                error = *inner;
+            }
+            EvalAltResult::ErrorInModule(_, inner, _) => error = *inner,
+            other => return (module, other),
+        }
+    }
+}
+
+fn parse_problem(error: &ParseError) -> Problem {
+    use rhai::ParseErrorType::VariableUndefined;
+    match error.err_type() {
+        VariableUndefined(name) => {
+            let problem = Problem::new(format!("there is no variable `{name}`"));
+            match nearest(super::NAMES.into_iter(), name) {
+                Some(near) => problem.advice(format!("did you mean `{near}`?")),
+                None => problem.advice(format!(
+                    "columns are read as `row.{name}`; a hook has {}",
+                    super::NAMES.join(", ")
+                )),
+            }
+        }
+        other => Problem::new(other.to_string()),
+    }
+}
+
+/// A run-time error in plain words.
+fn reason(error: EvalAltResult) -> Result<Problem, Ended> {
+    let problem = match error {
+        EvalAltResult::ErrorTerminated(token, _) => {
+            return Err(token.try_cast().unwrap_or(Ended::OutOfTime));
+        }
+        EvalAltResult::ErrorRuntime(thrown, _) => thrown_problem(thrown),
+        EvalAltResult::ErrorTooManyOperations(_) => {
+            Problem::new(format!("the hook used more than {OPERATIONS_MAX} operations for one row"))
+                .advice("look for a loop that does not end")
+        }
+        EvalAltResult::ErrorStackOverflow(_) => {
+            Problem::new(format!("functions call each other more than {CALL_LEVELS_MAX} deep"))
+                .advice("look for a function that calls itself without an end, or use a loop")
+        }
+        EvalAltResult::ErrorTooManyVariables(_) => {
+            Problem::new(format!("the hook holds more than {VARIABLES_MAX} variables"))
+        }
+        EvalAltResult::ErrorDataTooLarge(..) => Problem::new(format!(
+            "a value grew over a limit of hooks: {} MiB of text, {ARRAY_ITEMS_MAX} items, {MAP_ENTRIES_MAX} map entries",
+            TEXT_BYTES_MAX / 1024 / 1024
+        )),
+        EvalAltResult::ErrorFunctionNotFound(signature, _) => no_such_function(&signature),
+        EvalAltResult::ErrorDotExpr(_, _) => {
+            Problem::new("a property is read from a value that has none, such as `()`")
+                .advice("test it first: `if before != () { … }`")
+        }
+        EvalAltResult::ErrorMismatchDataType(wanted, got, _) => {
+            Problem::new(format!("{wanted} was expected, not {got}"))
+        }
+        EvalAltResult::ErrorArithmetic(what, _) => Problem::new(what),
+        other => {
+            let mut other = other;
+            other.take_position();
+            Problem::new(other.to_string())
+        }
+    };
+    Ok(problem)
+}
+
+fn thrown_problem(thrown: Dynamic) -> Problem {
+    let thrown = match thrown.try_cast_result::<Problem>() {
+        Ok(problem) => return problem,
+        Err(thrown) => thrown,
+    };
+    match thrown.into_immutable_string() {
+        Ok(text) => Problem::new(text.as_str()),
+        Err(kind) => Problem::new(format!("the hook threw a {kind}")),
+    }
+}
+
+/// `* (i64, ())` becomes words.
+fn no_such_function(signature: &str) -> Problem {
+    let (name, arguments) = signature.split_once('(').unwrap_or((signature, ""));
+    let (name, arguments) = (name.trim(), arguments.strip_suffix(')').unwrap_or(arguments));
+    let arguments = arguments
+        .replace("&str | ImmutableString | String", "text")
+        .replace("i64", "INT")
+        .replace("f64", "FLOAT");
+    let problem = if name.chars().all(|c| c.is_ascii_punctuation()) {
+        Problem::new(format!("there is no operator `{name}` for ({arguments})"))
+    } else {
+        Problem::new(format!("there is no function `{name}` for ({arguments})"))
+    };
+    if arguments.contains("()") {
+        return problem.advice("one of the values is NULL; test it first: `if row.column != () { … }`");
+    }
+    problem
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signatures_read_as_words() {
+        let problem = no_such_function("* (i64, ())");
+        assert_eq!(problem.message, "there is no operator `*` for (INT, ())");
+        assert!(problem.advice.is_some());
+        let problem = no_such_function("shorten (&str | ImmutableString | String, i64)");
+        assert_eq!(problem.message, "there is no function `shorten` for (text, INT)");
+    }
+}

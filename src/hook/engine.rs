@@ -1,0 +1,136 @@
+//! The Rhai engine of a hook: what it offers, what it withholds, and its limits.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::{Duration, Instant};
+
+use rhai::packages::{
+    BasicArrayPackage, BasicBlobPackage, BasicMapPackage, BasicMathPackage, BitFieldPackage, CorePackage,
+    LogicPackage, MoreStringPackage, Package,
+};
+use rhai::{Dynamic, Engine, EvalAltResult, ImmutableString, Position, Shared};
+
+use super::error::{Outcome, Problem};
+use super::row::{self, HookRow};
+use super::{decimal, json, time};
+
+/// Operations of Rhai that a hook may use for one row.
+pub const OPERATIONS_MAX: u64 = 1_000_000;
+/// Time that a hook may take for one row, in milliseconds.
+pub const TIME_MAX_MS: u64 = 1_000;
+/// How deep functions of a hook may call each other.
+pub const CALL_LEVELS_MAX: usize = 24;
+/// How deep expressions may lie in each other: in a block, and in a function.
+pub const EXPRESSION_DEPTH_MAX: (usize, usize) = (64, 32);
+/// Bytes of a text that a hook reads or makes.
+pub const TEXT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Items of an array, and bytes of a blob.
+pub const ARRAY_ITEMS_MAX: usize = 16 * 1024 * 1024;
+/// Entries of an object map.
+pub const MAP_ENTRIES_MAX: usize = 10_000;
+/// Variables that a hook may hold at a time.
+pub const VARIABLES_MAX: usize = 128;
+/// Rows that a hook may emit for one row.
+pub const EMITTED_ROWS_MAX: usize = 1_000;
+
+/// The clock is read once in so many operations.
+const OPERATIONS_PER_LOOK: u64 = 64;
+
+/// Words of Rhai that a hook lacks, as they would run text as code, read files, or hold up the pipeline.
+const WITHHELD: [&str; 3] = ["eval", "import", "sleep"];
+
+/// Why a hook was ended from outside. Rhai's `try` does not catch it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    Skipped,
+    OutOfTime,
+}
+
+/// What the functions of one engine share with whoever runs it.
+#[derive(Default)]
+pub(super) struct Exchange {
+    /// Rows that `emit` was called with.
+    pub emitted: Mutex<Vec<HookRow>>,
+    /// When the present run began, in microseconds since the process first looked.
+    began_us: AtomicU64,
+}
+
+/// An engine whose rows have a getter for each of `properties`.
+pub(super) fn build(exchange: &Arc<Exchange>, properties: &[ImmutableString]) -> Engine {
+    let mut engine = bare();
+    row::register(&mut engine, properties);
+    let rows = Arc::clone(exchange);
+    engine
+        .register_fn("emit", move |row: HookRow| -> Outcome<()> {
+            let mut rows = rows.emitted.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            if rows.len() >= EMITTED_ROWS_MAX {
+                return Err(Problem::new(format!(
+                    "more than {EMITTED_ROWS_MAX} rows were emitted for one row"
+                ))
+                .into());
+            }
+            rows.push(row);
+            Ok(())
+        })
+        .register_fn("skip", || -> Outcome<()> {
+            Err(Box::new(EvalAltResult::ErrorTerminated(Dynamic::from(Ended::Skipped), Position::NONE)))
+        });
+    let began = Arc::clone(exchange);
+    engine.on_progress(move |operations| {
+        if operations % OPERATIONS_PER_LOOK != 1 {
+            return None;
+        }
+        let now = clock_us();
+        if operations == 1 {
+            began.began_us.store(now, Ordering::Relaxed);
+            return None;
+        }
+        let spent = Duration::from_micros(now.saturating_sub(began.began_us.load(Ordering::Relaxed)));
+        (spent > Duration::from_millis(TIME_MAX_MS)).then(|| Dynamic::from(Ended::OutOfTime))
+    });
+    engine
+}
+
+/// An engine with values and limits, but without rows.
+pub(super) fn bare() -> Engine {
+    // Rhai's packages are large and the same for all engines. Its clock is left out: a hook that looks at the time
+    // would give another row when a change is read again.
+    static PACKAGES: LazyLock<Vec<Shared<rhai::Module>>> = LazyLock::new(|| {
+        vec![
+            CorePackage::new().as_shared_module(),
+            BitFieldPackage::new().as_shared_module(),
+            LogicPackage::new().as_shared_module(),
+            BasicMathPackage::new().as_shared_module(),
+            BasicArrayPackage::new().as_shared_module(),
+            BasicBlobPackage::new().as_shared_module(),
+            BasicMapPackage::new().as_shared_module(),
+            MoreStringPackage::new().as_shared_module(),
+        ]
+    });
+    let mut engine = Engine::new_raw();
+    for package in PACKAGES.iter() {
+        engine.register_global_module(Shared::clone(package));
+    }
+    engine
+        .set_max_operations(OPERATIONS_MAX)
+        .set_max_call_levels(CALL_LEVELS_MAX)
+        .set_max_expr_depths(EXPRESSION_DEPTH_MAX.0, EXPRESSION_DEPTH_MAX.1)
+        .set_max_string_size(TEXT_BYTES_MAX)
+        .set_max_array_size(ARRAY_ITEMS_MAX)
+        .set_max_map_size(MAP_ENTRIES_MAX)
+        .set_max_variables(VARIABLES_MAX)
+        .on_print(|text| tracing::debug!(target: "lode::hook", "{text}"))
+        .on_debug(|text, _, position| tracing::debug!(target: "lode::hook", %position, "{text}"));
+    for word in WITHHELD {
+        engine.disable_symbol(word);
+    }
+    decimal::register(&mut engine);
+    time::register(&mut engine);
+    json::register(&mut engine);
+    engine
+}
+
+fn clock_us() -> u64 {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    START.elapsed().as_micros() as u64
+}
