@@ -100,8 +100,8 @@ pub(super) fn lock(folder: &Path) -> Result<Lock> {
         Err(TryLockError::Error(error)) => return Err(failed("lock", &path, error)),
     };
     // The number only helps people find the holder; the lock itself is the operating system's.
-    let written =
-        file.set_len(0).and_then(|()| file.write_all_at(std::process::id().to_string().as_bytes(), 0));
+    let pid = std::process::id().to_string();
+    let written = file.0.set_len(0).and_then(|()| file.0.write_all_at(pid.as_bytes(), 0));
     written.map_err(|error| failed("write", &path, error))?;
     Ok(file)
 }
