@@ -108,6 +108,26 @@ impl Cell {
         })
     }
 
+    /// The value as the column will hold it, where it fits: 3 in a decimal column is a DECIMAL at once, so that a
+    /// division by it or of it is not one of whole numbers.
+    pub fn in_column(self, ty: &ColumnType) -> Cell {
+        let same = match ty {
+            ColumnType::Int { .. } | ColumnType::Bit { .. } | ColumnType::Year => {
+                matches!(self, Cell::Int(_))
+            }
+            ColumnType::Decimal { .. } => false,
+            ColumnType::Float | ColumnType::Double => matches!(self, Cell::Float(_)),
+            ColumnType::Date | ColumnType::DateTime { .. } => false,
+            ColumnType::Timestamp { .. } | ColumnType::Time { .. } => false,
+            _ => true,
+        };
+        if same {
+            return self;
+        }
+        let held = self.fit(ty).map(|value| to_dynamic(value.into_owned()));
+        held.and_then(|value| Cell::from_dynamic(value, "").ok()).unwrap_or(self)
+    }
+
     /// The value for Rhai again.
     pub fn to_dynamic(&self) -> Dynamic {
         match self {
