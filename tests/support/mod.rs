@@ -1,0 +1,3 @@
+//! What live tests share.
+
+pub mod servers;
