@@ -194,6 +194,13 @@ pub struct Entries<'a> {
     next: Seq,
 }
 
+impl Entries<'_> {
+    /// Bytes of the payload that were not read yet.
+    pub fn remaining(&self) -> usize {
+        self.rest.len()
+    }
+}
+
 impl<'a> Iterator for Entries<'a> {
     type Item = Result<(Seq, Entry<'a>), Malformed>;
 

@@ -1,11 +1,16 @@
 //! Log stores: where the mined changes are kept. A store knows blocks; it knows no source and no sink.
 
+pub mod embedded;
+pub mod memory;
+
+mod content;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::model::block::{Block, Commit, SchemaBook};
 use crate::model::position::{LogEpoch, Position, Seq};
 use crate::model::table::TableSelection;
@@ -122,4 +127,15 @@ pub struct LogStat {
     pub stored_bytes: u64,
     /// Bytes of the same entries before compression.
     pub payload_bytes: u64,
+}
+
+/// A reader asked for an entry that is not there.
+fn gap(from: Seq, horizon: Seq, next: Seq) -> Error {
+    let why = if from < horizon {
+        format!("the log no longer has entry {from}: it begins with {horizon}")
+    } else {
+        format!("the log has no entry {from} yet: it ends before {next}")
+    };
+    Error::new(Kind::Gap, why)
+        .advice("take the pipeline's start anew: with a snapshot, or at a later position")
 }
