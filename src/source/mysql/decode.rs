@@ -501,7 +501,7 @@ impl Decoder {
                 unique_keys: Vec::new(),
             }),
         };
-        let none: Option<fn(&mut Vec<u8>) -> Result<(), Flaw>> = None;
+        let none: Option<NoImage> = None;
         let written = out.change(Op::Truncate, no, self.group.time_ms, none, none);
         debug_assert!(written.is_ok(), "there is no image that could fail");
         self.group.changes += 1;
@@ -828,6 +828,9 @@ impl Decoder {
         Error::new(kind, message).context(format!("in the binlog before {}", self.place()))
     }
 }
+
+/// What would write an image, where there is none.
+type NoImage = fn(&mut Vec<u8>) -> Result<(), Flaw>;
 
 /// A value that cannot be carried; `column` is `None` when the event itself is at fault.
 struct RowFlaw {
