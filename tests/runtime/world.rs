@@ -137,7 +137,7 @@ impl Life {
     }
 
     /// Ends in good order.
-    pub async fn stop(self, pipelines: &[Arc<Pipeline>]) {
+    pub async fn stop(self, pipelines: impl IntoIterator<Item = Arc<Pipeline>>) {
         self.control.tell(Wish::Drain);
         for pipeline in pipelines {
             pipeline.tell(Wish::Stop);
@@ -146,6 +146,8 @@ impl Life {
         if self.mine_state() != MineState::Idle {
             let _ = self.mine.state().wait_for(MineState::is_over).await;
         }
+        // Whoever told the end lets the log go a moment later.
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
