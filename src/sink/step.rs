@@ -16,8 +16,10 @@ pub(super) enum Step<'a> {
     /// The row shall be there as it is given, whatever had its key before.
     Put {
         row: &'a Row,
-        /// The image before, for updates that kept the key; `None` says that the source had no such row.
+        /// The image before, for updates that kept the key.
         before: Option<&'a Row>,
+        /// Whether the source had no row with this key until now.
+        fresh: bool,
     },
     /// Only the columns that are present in `row` change, in the row that has the key of `key`.
     Patch { key: &'a Row, row: &'a Row },
@@ -72,7 +74,7 @@ pub(super) fn steps(change: &Change) -> Result<[Option<Step<'_>>; 2]> {
                 return one(Step::Add { row });
             }
             require_key(row)?;
-            one(Step::Put { row, before: None })
+            one(Step::Put { row, before: None, fresh: true })
         }
         Op::Delete => {
             let row = change.before.as_ref().ok_or_else(|| missing("before it"))?;
@@ -99,11 +101,12 @@ pub(super) fn steps(change: &Change) -> Result<[Option<Step<'_>>; 2]> {
             }
             require_key(after)?;
             match before {
-                Some(before) if !has_key(before) => one(Step::Put { row: after, before: None }),
-                Some(before) if key_moved(before, after) => {
-                    Ok([Some(Step::Remove { row: before }), Some(Step::Put { row: after, before: None })])
-                }
-                before => one(Step::Put { row: after, before }),
+                Some(before) if !has_key(before) => one(Step::Put { row: after, before: None, fresh: false }),
+                Some(before) if key_moved(before, after) => Ok([
+                    Some(Step::Remove { row: before }),
+                    Some(Step::Put { row: after, before: None, fresh: true }),
+                ]),
+                before => one(Step::Put { row: after, before, fresh: false }),
             }
         }
     }
