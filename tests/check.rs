@@ -56,9 +56,8 @@ impl Outside for World {
     fn env(&self, name: &str) -> Option<String> {
         match name {
             "EMPTY" => Some(String::new()),
-            "DW_PASSWORD" | "SHOP_PASSWORD" | "MIRROR_PASSWORD" | "SMTP_PASSWORD" | "LYL_MYSQL_PW" | "LYL_ORACLE_PW" | "PW" => {
-                Some(format!("{SECRET}-{name}"))
-            }
+            "DW_PASSWORD" | "SHOP_PASSWORD" | "MIRROR_PASSWORD" | "SMTP_PASSWORD" | "LYL_MYSQL_PW"
+            | "LYL_ORACLE_PW" | "PW" => Some(format!("{SECRET}-{name}")),
             _ => None,
         }
     }

@@ -59,7 +59,8 @@ impl Role {
 
 impl<'a> Connections<'a> {
     pub fn declare(checker: &mut Checker<'a>, names: &Names<'a>) -> Connections<'a> {
-        let declared = names.connections.iter().map(|(name, ast)| (*name, checker.connection(names, ast))).collect();
+        let declared =
+            names.connections.iter().map(|(name, ast)| (*name, checker.connection(names, ast))).collect();
         Connections { declared }
     }
 
@@ -74,7 +75,8 @@ impl<'a> Connections<'a> {
         if found.is_none() {
             let what = format!("there is no connection named `{}`", name.node);
             let finding = Diagnostic::new(Code::E0201, name.span, what);
-            let candidates = self.names(|kind| role.fits(kind));
+            let mut candidates = self.names(|kind| role.fits(kind));
+            candidates.extend((role == Role::Log).then_some("embedded"));
             checker.report(match did_you_mean(name, candidates.iter().copied()) {
                 Some(near) => finding.suggest(name.span, near, "did you mean this one?"),
                 None if candidates.is_empty() => {
@@ -88,7 +90,11 @@ impl<'a> Connections<'a> {
 
     /// Names of the connections whose kinds are wanted.
     pub fn names(&self, wanted: impl Fn(&KindSpec) -> bool) -> Vec<&'a str> {
-        self.declared.iter().filter(|(_, declared)| declared.kind.is_some_and(&wanted)).map(|(name, _)| *name).collect()
+        self.declared
+            .iter()
+            .filter(|(_, declared)| declared.kind.is_some_and(&wanted))
+            .map(|(name, _)| *name)
+            .collect()
     }
 
     /// The connection, made ready for use: now its secrets are read. `None` was reported.
@@ -106,14 +112,16 @@ impl<'a> Connections<'a> {
             if let Some(why) = kind.not_built_in {
                 checker.refuses_run(&format!("connections of kind {}", kind.name), why, declared.declared_at);
             }
-            declared.used = Some(Arc::new(Connection { name: name.to_owned(), kind: kind.name, endpoint, settings }));
+            declared.used =
+                Some(Arc::new(Connection { name: name.to_owned(), kind: kind.name, endpoint, settings }));
         }
         declared.used.clone()
     }
 
     /// The connections that were made ready for use.
     pub fn used(&self) -> BTreeMap<String, Arc<Connection>> {
-        let used = |(name, declared): (&&str, &Declared<'_>)| Some(((*name).to_owned(), declared.used.clone()?));
+        let used =
+            |(name, declared): (&&str, &Declared<'_>)| Some(((*name).to_owned(), declared.used.clone()?));
         self.declared.iter().filter_map(used).collect()
     }
 }
@@ -154,13 +162,19 @@ impl<'a> Checker<'a> {
                 })
                 .ok(),
             Some(Slot::Hole(hole)) => {
-                let finding = Diagnostic::new(Code::E0501, hole.span, format!("the address of `{}` is missing here", ast.name.node));
+                let finding = Diagnostic::new(
+                    Code::E0501,
+                    hole.span,
+                    format!("the address of `{}` is missing here", ast.name.node),
+                );
                 self.report(finding.help(usage(kind.name, kind.endpoint)));
                 None
             }
             None => {
                 let what = format!("the connection `{}` does not say where it is", ast.name.node);
-                self.report(Diagnostic::new(Code::E0307, kind_span, what).help(usage(kind.name, kind.endpoint)));
+                self.report(
+                    Diagnostic::new(Code::E0307, kind_span, what).help(usage(kind.name, kind.endpoint)),
+                );
                 None
             }
         };
@@ -181,14 +195,19 @@ impl<'a> Checker<'a> {
         let candidates: Vec<&str> = kinds.iter().filter(|kind| wanted(kind)).map(|kind| kind.name).collect();
         match slot {
             Slot::Hole(hole) => {
-                let finding = Diagnostic::new(Code::E0501, hole.span, format!("the kind of the {place} is missing here"));
+                let finding = Diagnostic::new(
+                    Code::E0501,
+                    hole.span,
+                    format!("the kind of the {place} is missing here"),
+                );
                 self.report(finding.help(format!("write one of {}", candidates.join(", "))));
                 None
             }
             Slot::Given(name) => {
                 let kind = kinds.get(name);
                 if kind.is_none() {
-                    let finding = Diagnostic::new(Code::E0203, name.span, format!("there is no kind `{}`", name.node));
+                    let finding =
+                        Diagnostic::new(Code::E0203, name.span, format!("there is no kind `{}`", name.node));
                     self.report(match did_you_mean(name, candidates.iter().copied()) {
                         Some(near) => finding.suggest(name.span, near, "did you mean this one?"),
                         None => finding.help(format!("for a {place} there are {}", candidates.join(", "))),
@@ -204,7 +223,8 @@ impl<'a> Checker<'a> {
         if role.fits(kind) {
             return true;
         }
-        let able: Vec<&str> = self.kinds.iter().filter(|kind| role.fits(kind)).map(|kind| kind.name).collect();
+        let able: Vec<&str> =
+            self.kinds.iter().filter(|kind| role.fits(kind)).map(|kind| kind.name).collect();
         let finding = Diagnostic::new(Code::E0205, span, format!("{} cannot {}", kind.name, role.verb()))
             .note(format!("{}: {}", kind.name, kind.meaning));
         self.report(finding.help(format!("these can: {}", able.join(", "))));

@@ -93,7 +93,8 @@ impl<'a> Checker<'a> {
             Slot::Given(name) => {
                 let metric = Metric::ALL.iter().find(|metric| metric.as_str() == name.node);
                 if metric.is_none() {
-                    let finding = Diagnostic::new(Code::E0506, name.span, format!("`{}` cannot be watched", name.node));
+                    let finding =
+                        Diagnostic::new(Code::E0506, name.span, format!("`{}` cannot be watched", name.node));
                     self.report(match did_you_mean(name, all()) {
                         Some(near) => finding.suggest(name.span, near, "did you mean this one?"),
                         None => finding.help(format!("these can: {listed}")),
@@ -119,7 +120,9 @@ impl<'a> Checker<'a> {
             MetricUnit::Time => " > 30s",
             MetricUnit::Size => " > 20GiB",
         };
-        let wrong = |span, what: String| Diagnostic::new(Code::E0506, span, what).help(format!("write on {name}{example}"));
+        let wrong = |span, what: String| {
+            Diagnostic::new(Code::E0506, span, what).help(format!("write on {name}{example}"))
+        };
         let Some(limit) = limit else {
             if metric.unit() == MetricUnit::YesNo {
                 return Some(None);
@@ -128,7 +131,10 @@ impl<'a> Checker<'a> {
             return None;
         };
         if metric.unit() == MetricUnit::YesNo {
-            self.report(wrong(limit.comparison.span, format!("`{name}` is a yes or no, and cannot be compared")));
+            self.report(wrong(
+                limit.comparison.span,
+                format!("`{name}` is a yes or no, and cannot be compared"),
+            ));
             return None;
         }
         let resolved = scope.names.resolve(&limit.value, self)?;
@@ -145,7 +151,8 @@ impl<'a> Checker<'a> {
                 _ => "a whole number",
             };
             let code = if matches!(resolved.value, Value::Hole) { Code::E0501 } else { Code::E0506 };
-            let finding = Diagnostic::new(code, limit.value.span, format!("`{name}` is compared with {what}"));
+            let finding =
+                Diagnostic::new(code, limit.value.span, format!("`{name}` is compared with {what}"));
             self.report(finding.help(format!("write on {name}{example}")));
         }
         Some(Some((limit.comparison.node, measure?)))
@@ -153,7 +160,15 @@ impl<'a> Checker<'a> {
 
     fn schedule(&mut self, schedule: &ast::Schedule, scope: &Scope<'_, 'a>) -> Option<Schedule> {
         let when = match &schedule.when {
-            ast::When::Every(Slot::Given(number)) => number.as_duration().map(When::Every),
+            ast::When::Every(Slot::Given(number)) => match number.as_duration() {
+                Some(duration) if duration.is_zero() => {
+                    let finding =
+                        Diagnostic::new(Code::E0312, number.span, "a schedule needs time between its runs");
+                    self.report(finding.help("write for example every 1h"));
+                    None
+                }
+                duration => duration.map(When::Every),
+            },
             ast::When::At(Slot::Given(text)) => match Cron::parse(text) {
                 Ok(cron) => Some(When::At(cron)),
                 Err(reason) => {
@@ -208,7 +223,11 @@ impl<'a> Checker<'a> {
                     continue;
                 }
                 Argument::Number(_) if acts => {
-                    let finding = Diagnostic::new(Code::E0208, argument.span, format!("`{}` takes names, not numbers", verb.as_str()));
+                    let finding = Diagnostic::new(
+                        Code::E0208,
+                        argument.span,
+                        format!("`{}` takes names, not numbers", verb.as_str()),
+                    );
                     self.report(finding.help(scope.subjects_help()));
                     None
                 }
@@ -235,13 +254,14 @@ impl<'a> Checker<'a> {
         if scope.mined().contains(&name) {
             return Some(Subject::Mine(name.to_owned()));
         }
-        let finding = Diagnostic::new(Code::E0208, span, format!("there is no pipeline and no mine named `{name}`"));
+        let finding =
+            Diagnostic::new(Code::E0208, span, format!("there is no pipeline and no mine named `{name}`"));
         let known = scope.subjects();
         self.report(match did_you_mean(name, known.iter().copied()) {
             Some(near) => finding.suggest(span, near, "did you mean this one?"),
-            None if scope.connections.get(name).is_some() => {
-                finding.note(format!("`{name}` is a connection that is not mined")).help(scope.subjects_help())
-            }
+            None if scope.connections.get(name).is_some() => finding
+                .note(format!("`{name}` is a connection that is not mined"))
+                .help(scope.subjects_help()),
             None => finding.help(scope.subjects_help()),
         });
         None
@@ -264,13 +284,18 @@ impl<'a> Checker<'a> {
         let name = match &test.of {
             Slot::Given(name) => name,
             Slot::Hole(hole) => {
-                let finding = Diagnostic::new(Code::E0501, hole.span, "the name of a pipeline is missing here");
+                let finding =
+                    Diagnostic::new(Code::E0501, hole.span, "the name of a pipeline is missing here");
                 self.report(finding.help(format!("write one of {}", scope.pipeline_names().join(", "))));
                 return None;
             }
         };
         if !scope.pipeline_names().contains(&name.as_str()) {
-            let finding = Diagnostic::new(Code::E0208, name.span, format!("there is no pipeline named `{}`", name.node));
+            let finding = Diagnostic::new(
+                Code::E0208,
+                name.span,
+                format!("there is no pipeline named `{}`", name.node),
+            );
             self.report(match did_you_mean(name, scope.pipeline_names()) {
                 Some(near) => finding.suggest(name.span, near, "did you mean this one?"),
                 None => finding.help(scope.subjects_help()),
@@ -298,17 +323,23 @@ impl<'a> Checker<'a> {
             Fact::Change { op, table, .. } => {
                 if !OPERATIONS.contains(&op.as_str()) || given && op.node == "upsert" {
                     let known = if given { &OPERATIONS[..3] } else { &OPERATIONS[..] };
-                    let finding = Diagnostic::new(Code::E0509, op.span, format!("`{}` is not a change", op.node));
+                    let finding =
+                        Diagnostic::new(Code::E0509, op.span, format!("`{}` is not a change", op.node));
                     self.report(match did_you_mean(op, known.iter().copied()) {
-                        Some(near) if near != op.node => finding.suggest(op.span, near, "did you mean this one?"),
+                        Some(near) if near != op.node => {
+                            finding.suggest(op.span, near, "did you mean this one?")
+                        }
                         _ => finding.help(format!("write one of {}", known.join(", "))),
                     });
                     return false;
                 }
                 match table {
-                    Slot::Given(table) => pipeline.is_none_or(|pipeline| self.table_of_test(table, given, pipeline)),
+                    Slot::Given(table) => {
+                        pipeline.is_none_or(|pipeline| self.table_of_test(table, given, pipeline))
+                    }
                     Slot::Hole(hole) => {
-                        let finding = Diagnostic::new(Code::E0501, hole.span, "connection and table are missing here");
+                        let finding =
+                            Diagnostic::new(Code::E0501, hole.span, "connection and table are missing here");
                         self.report(finding.help("write for example shop.orders"));
                         false
                     }
@@ -321,13 +352,19 @@ impl<'a> Checker<'a> {
     }
 
     /// Whether a pipeline reads or writes the table of a test.
-    fn table_of_test(&mut self, table: &ast::Spanned<ast::TableRef>, given: bool, pipeline: &Pipeline) -> bool {
+    fn table_of_test(
+        &mut self,
+        table: &ast::Spanned<ast::TableRef>,
+        given: bool,
+        pipeline: &Pipeline,
+    ) -> bool {
         let Some(patterns) = self.patterns(table) else { return false };
         let connection = table.connection.as_str();
         let fits = |name: &Pattern| {
             if given {
                 pipeline.inputs.iter().any(|input| {
-                    input.connection.name == connection && input.tables.contains(&input.tables.database, &name.0)
+                    input.connection.name == connection
+                        && input.tables.contains(&input.tables.database, &name.0)
                 })
             } else {
                 pipeline.flow.sinks().iter().any(|sink| {
@@ -340,7 +377,11 @@ impl<'a> Checker<'a> {
             return true;
         }
         let verb = if given { "read" } else { "write" };
-        let finding = Diagnostic::new(Code::E0509, table.span, format!("`{}` does not {verb} `{}`", pipeline.name, table_label(table)));
+        let finding = Diagnostic::new(
+            Code::E0509,
+            table.span,
+            format!("`{}` does not {verb} `{}`", pipeline.name, table_label(table)),
+        );
         let candidates: Vec<String> = if given {
             pipeline
                 .inputs

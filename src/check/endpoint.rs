@@ -27,8 +27,10 @@ pub(super) fn endpoint(
             }
             Ok(Endpoint::Path(scripts.absolute(&text.node, text.span)))
         }
-        EndpointSpec::Nothing => Err(Diagnostic::new(Code::E0307, text.span, format!("{kind} has no connections"))
-            .help("remove the statement; the word can be used without it")),
+        EndpointSpec::Nothing => {
+            Err(Diagnostic::new(Code::E0307, text.span, format!("{kind} has no connections"))
+                .help("remove the statement; the word can be used without it"))
+        }
         EndpointSpec::Url { schemes, default_port, database } => {
             server(text, kind, spec, schemes, default_port, database)
         }
@@ -58,9 +60,14 @@ fn server(
     database_needed: bool,
 ) -> Result<Endpoint, Diagnostic> {
     let wrong = |what: String| Diagnostic::new(Code::E0307, text.span, what).help(usage(kind, spec));
-    let url = Url::parse(&text.node).map_err(|error| wrong(format!("this is not the address of a server: {error}")))?;
+    let url = Url::parse(&text.node).map_err(|error| match error {
+        url::ParseError::RelativeUrlWithoutBase => {
+            wrong("this is not the address of a server: it does not begin with a scheme".to_owned())
+        }
+        error => wrong(format!("this is not the address of a server: {error}")),
+    })?;
     if url.password().is_some() {
-        return Err(Diagnostic::new(Code::E0308, text.span, "a password does not belong into an address")
+        return Err(Diagnostic::new(Code::E0308, text.span, "a password does not belong in an address")
             .label("it is masked here")
             .note("addresses are shown in plans and messages; the password may be in the history of this file already")
             .help("take it out, and add { password = env(\"NAME\") }"));
@@ -86,7 +93,8 @@ fn server(
             .help("write options as settings: { tls = on }"));
     }
     let mut path = url.path().split('/').skip(1);
-    let database = decoded(path.next().unwrap_or_default()).ok_or_else(|| wrong("the database is not UTF-8 text".into()))?;
+    let database = decoded(path.next().unwrap_or_default())
+        .ok_or_else(|| wrong("the database is not UTF-8 text".into()))?;
     if path.any(|rest| !rest.is_empty()) {
         return Err(wrong("the address has more behind the database".to_owned()));
     }

@@ -23,9 +23,10 @@ pub(super) enum HookUse {
 impl Checker<'_> {
     /// Compiles every included module, so that a mistake is found in one that nothing calls, too.
     pub(super) fn modules(&mut self) {
-        for module in self.scripts.modules.iter() {
+        let scripts = self.scripts;
+        for (module, place) in scripts.modules.iter().zip(&scripts.module_places) {
             if let Err(error) = hook::check_module(module) {
-                self.report_hook(&error, Span::default());
+                self.report_hook(&error, place.1);
             }
         }
     }
@@ -37,10 +38,9 @@ impl Checker<'_> {
         let hook = Hook {
             code: match code {
                 Code::Block(text) => HookCode::Block(text.node.as_str().into()),
-                Code::Hook(path) => HookCode::Call {
-                    module: path.module.node.clone(),
-                    function: path.function.node.clone(),
-                },
+                Code::Hook(path) => {
+                    HookCode::Call { module: path.module.node.clone(), function: path.function.node.clone() }
+                }
             },
             file: Arc::clone(file),
             line: place.line,
@@ -68,7 +68,11 @@ impl Checker<'_> {
             return true;
         }
         let name = &path.module;
-        let finding = Diagnostic::new(codes::Code::E0402, name.span, format!("there is no module of hooks named `{}`", name.node));
+        let finding = Diagnostic::new(
+            codes::Code::E0402,
+            name.span,
+            format!("there is no module of hooks named `{}`", name.node),
+        );
         let finding = match did_you_mean(name, modules.iter().map(|module| module.name.as_str())) {
             Some(near) => finding.suggest(name.span, near, "did you mean this one?"),
             None => finding.help(format!("include it: include \"hooks/{}.rhai\"", name.node)),
@@ -94,7 +98,8 @@ impl Checker<'_> {
 
     /// Shows an error of a hook at its place; `fallback` is where the hook is used.
     fn report_hook(&mut self, error: &HookError, fallback: Span) {
-        let at = self.hook_file(&error.file).and_then(|source| self.word_at(source, error.line, error.column));
+        let at =
+            self.hook_file(&error.file).and_then(|source| self.word_at(source, error.line, error.column));
         let mut finding = Diagnostic::new(codes::Code::E0401, at.unwrap_or(fallback), error.message.clone());
         if let Some(advice) = &error.advice {
             finding = finding.help(advice.clone());
@@ -106,7 +111,9 @@ impl Checker<'_> {
         let module = self.scripts.modules.iter().position(|module| module.path.to_string_lossy() == file);
         match module {
             Some(index) => self.scripts.module_places.get(index).map(|(source, _)| *source),
-            None => self.scripts.sources.iter().find(|(_, known)| known.name().as_ref() == file).map(|(id, _)| id),
+            None => {
+                self.scripts.sources.iter().find(|(_, known)| known.name().as_ref() == file).map(|(id, _)| id)
+            }
         }
     }
 

@@ -27,7 +27,9 @@ impl Kinds {
     /// Every list of settings of every kind.
     pub fn setting_lists(&self) -> impl Iterator<Item = &'static [SettingSpec]> {
         self.iter().flat_map(|kind| {
-            [Some(kind.connection), kind.source, kind.sink.map(|sink| sink.settings), kind.log].into_iter().flatten()
+            [Some(kind.connection), kind.source, kind.sink.map(|sink| sink.settings), kind.log]
+                .into_iter()
+                .flatten()
         })
     }
 }

@@ -127,13 +127,18 @@ impl Loader<'_> {
     fn include(&mut self, include: &Include, from: &str) {
         let span = include.path.span;
         let path = self.set.absolute(&include.path.node, span);
-        let shown = normalize_shown(&Path::new(from).parent().unwrap_or(Path::new("")).join(&include.path.node));
+        let shown =
+            normalize_shown(&Path::new(from).parent().unwrap_or(Path::new("")).join(&include.path.node));
         match Path::new(&include.path.node).extension().and_then(|extension| extension.to_str()) {
             Some("lode") => self.file(&shown, &path, Some(span)),
             Some("rhai") => self.module(&shown, &path, span),
             _ => self.set.diagnostics.push(
-                Diagnostic::new(Code::E0211, span, format!("`{}` is neither a script nor a module of hooks", include.path.node))
-                    .label("the name must end in `.lode` or `.rhai`"),
+                Diagnostic::new(
+                    Code::E0211,
+                    span,
+                    format!("`{}` is neither a script nor a module of hooks", include.path.node),
+                )
+                .label("the name must end in `.lode` or `.rhai`"),
             ),
         }
     }
@@ -149,15 +154,20 @@ impl Loader<'_> {
         };
         let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
         if !is_identifier(&name) {
-            let finding = Diagnostic::new(Code::E0211, span, format!("`{name}` cannot be the name of a module of hooks"))
-                .help("name the file with letters, digits and `_`, so that `name::function` can be written");
+            let finding = Diagnostic::new(
+                Code::E0211,
+                span,
+                format!("`{name}` cannot be the name of a module of hooks"),
+            )
+            .help("name the file with letters, digits and `_`, so that `name::function` can be written");
             return self.set.diagnostics.push(finding);
         }
         if let Some(other) = self.modules.iter().position(|module| module.name == name) {
-            let finding = Diagnostic::new(Code::E0202, span, format!("there are two modules of hooks named `{name}`"))
-                .label("a module is named after its file")
-                .related(self.set.module_places[other].1, "the other one")
-                .help("rename one of the files");
+            let finding =
+                Diagnostic::new(Code::E0202, span, format!("there are two modules of hooks named `{name}`"))
+                    .label("a module is named after its file")
+                    .related(self.set.module_places[other].1, "the other one")
+                    .help("rename one of the files");
             return self.set.diagnostics.push(finding);
         }
         let id = self.set.sources.add(shown.display().to_string(), text.as_str());
@@ -168,7 +178,8 @@ impl Loader<'_> {
     fn too_many(&mut self, included: Option<Span>) -> bool {
         let too_many = self.done.len() >= FILES_MAX;
         if let (true, Some(span)) = (too_many, included) {
-            let finding = Diagnostic::new(Code::E0209, span, format!("more than {FILES_MAX} files are included"));
+            let finding =
+                Diagnostic::new(Code::E0209, span, format!("more than {FILES_MAX} files are included"));
             self.set.diagnostics.push(finding);
         }
         too_many
@@ -177,7 +188,8 @@ impl Loader<'_> {
     fn cycle(&mut self, start: usize, name: &str, included: Option<Span>) {
         // A script that is named twice on the command line is no cycle: nothing is open then.
         let Some(span) = included else { return };
-        let chain: Vec<&str> = self.open[start..].iter().map(|(_, shown)| shown.as_str()).chain([name]).collect();
+        let chain: Vec<&str> =
+            self.open[start..].iter().map(|(_, shown)| shown.as_str()).chain([name]).collect();
         let finding = Diagnostic::new(Code::E0210, span, format!("`{name}` includes itself"))
             .label("this closes the circle")
             .note(chain.join(" -> "))
@@ -197,7 +209,8 @@ impl Loader<'_> {
             .note(format!("looked for {}", path.display()));
         let file = path.file_name().and_then(|file| file.to_str()).unwrap_or_default();
         let nearby = path.parent().map(|folder| self.outside.list(folder)).unwrap_or_default();
-        if let Some(near) = did_you_mean(file, nearby.iter().map(String::as_str)).filter(|near| *near != file) {
+        if let Some(near) = did_you_mean(file, nearby.iter().map(String::as_str)).filter(|near| *near != file)
+        {
             finding = match included {
                 Some(span) => {
                     let written = self.set.sources.slice(span);

@@ -105,7 +105,8 @@ impl<'a> Checker<'a> {
             Slot::Given(name) => name,
             Slot::Hole(hole) => {
                 let candidates = connections.names(|kind| Role::Source.fits(kind));
-                let finding = Diagnostic::new(Code::E0501, hole.span, "the connection to mine is missing here");
+                let finding =
+                    Diagnostic::new(Code::E0501, hole.span, "the connection to mine is missing here");
                 return self.report(finding.help(format!("write one of {}", list(&candidates))));
             }
         };
@@ -122,9 +123,13 @@ impl<'a> Checker<'a> {
         let block = self.settings(names, &mining.settings, &[own, SHARE_MINING], owner);
         let wish = wishes.entry(name.node.clone()).or_default();
         if let Some(first) = wish.declared {
-            let finding = Diagnostic::new(Code::E0202, name.span, format!("the shared mining of `{}` is declared twice", name.node))
-                .related(first, "the first time")
-                .help("keep one of them: a connection is mined once, whoever reads it");
+            let finding = Diagnostic::new(
+                Code::E0202,
+                name.span,
+                format!("the shared mining of `{}` is declared twice", name.node),
+            )
+            .related(first, "the first time")
+            .help("keep one of them: a connection is mined once, whoever reads it");
             return self.report(finding);
         }
         wish.declared = Some(name.span);
@@ -184,10 +189,11 @@ impl<'a> Checker<'a> {
                 }
                 continue;
             }
-            let finding = Diagnostic::new(Code::E0502, place.span, format!("`{name}` would be mined into two logs"))
-                .related(agreed.span, "the other log")
-                .note("a connection is mined once, and every pipeline reads that one log")
-                .help("name one log, or leave `via` out where the log is named already");
+            let finding =
+                Diagnostic::new(Code::E0502, place.span, format!("`{name}` would be mined into two logs"))
+                    .related(agreed.span, "the other log")
+                    .note("a connection is mined once, and every pipeline reads that one log")
+                    .help("name one log, or leave `via` out where the log is named already");
             self.report(finding);
         }
         Some(agreed)
@@ -211,7 +217,10 @@ impl<'a> Checker<'a> {
         };
         let connection = connections.make(name, self)?;
         let block = block.unwrap_or_else(|| {
-            let own = self.kinds.get(store.as_ref().map_or("embedded", |store| store.kind)).and_then(|kind| kind.log);
+            let own = self
+                .kinds
+                .get(store.as_ref().map_or("embedded", |store| store.kind))
+                .and_then(|kind| kind.log);
             let owner = Owner { what: "share_mining", span: Span::default(), connection: Some(name) };
             self.settings(names, &ast::Settings::default(), &[own.unwrap_or_default(), SHARE_MINING], owner)
         });
@@ -228,11 +237,15 @@ impl<'a> Checker<'a> {
     }
 
     fn mining_not_yet(&mut self, block: &Block, embedded: bool) {
-        if let Some(span) = block.places.get("full_rows").filter(|_| block.settings.switch("full_rows") == Some(true)) {
+        if let Some(span) =
+            block.places.get("full_rows").filter(|_| block.settings.switch("full_rows") == Some(true))
+        {
             let why = "columns that the source leaves out of its log are not read back; set binlog_row_image=FULL at the source and leave the setting out";
             self.refuses_run("full_rows = on", why, *span);
         }
-        if let Some(span) = block.places.get("threads").filter(|_| embedded && block.settings.integer("threads") > Some(1)) {
+        if let Some(span) =
+            block.places.get("threads").filter(|_| embedded && block.settings.integer("threads") > Some(1))
+        {
             let why = "the embedded store is written by one thread, and writes several hundred thousand rows a second";
             self.refuses_run("threads of an embedded log", why, *span);
         }

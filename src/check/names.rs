@@ -6,7 +6,7 @@ use super::Checker;
 use crate::lang::ast::{self, FlowEnd, Number, Slot, Statement, Target, Value};
 use crate::lang::codes::Code;
 use crate::lang::diagnostic::{Diagnostic, did_you_mean};
-use crate::lang::span::Span;
+use crate::lang::span::{SourceId, Span};
 
 /// What statements declare, by name. A name that is given twice stands for the first one.
 #[derive(Debug, Default)]
@@ -58,8 +58,12 @@ impl<'a> Names<'a> {
                     match pipelines.get(&name) {
                         Some(_) if name == "..." => {}
                         Some(first) => {
-                            let mut finding = Diagnostic::new(Code::E0202, span, format!("there are two pipelines named `{name}`"))
-                                .related(*first, "the first one");
+                            let mut finding = Diagnostic::new(
+                                Code::E0202,
+                                span,
+                                format!("there are two pipelines named `{name}`"),
+                            )
+                            .related(*first, "the first one");
                             finding = match pipeline.name {
                                 Some(_) => finding.help("give one of them another name"),
                                 None => finding
@@ -92,8 +96,9 @@ impl<'a> Names<'a> {
     fn connection(&mut self, connection: &'a ast::Connection, checker: &mut Checker<'a>) {
         let name = &connection.name;
         if name.node == "embedded" {
-            let finding = Diagnostic::new(Code::E0202, name.span, "`embedded` is the name of lode's own log store")
-                .help("give the connection another name");
+            let finding =
+                Diagnostic::new(Code::E0202, name.span, "`embedded` is the name of lode's own log store")
+                    .help("give the connection another name");
             return checker.report(finding);
         }
         match self.connections.get(name.as_str()) {
@@ -111,7 +116,8 @@ impl<'a> Names<'a> {
 
     /// Looks up `$name`, also when that is again a `$name`. `None` was reported.
     pub fn resolve(&self, value: &ast::Spanned<Value>, checker: &mut Checker<'_>) -> Option<Resolved> {
-        let mut resolved = Resolved { value: value.node.clone(), span: value.span, written: None, variable: None };
+        let mut resolved =
+            Resolved { value: value.node.clone(), span: value.span, written: None, variable: None };
         // Circles were reported; the bound only ends them here.
         for _ in 0..=self.lets.len() {
             let Value::Variable(name) = &resolved.value else { return Some(resolved) };
@@ -148,13 +154,15 @@ impl<'a> Names<'a> {
                 None => {
                     let finding = Diagnostic::new(
                         Code::E0206,
-                        Span::default().before(),
+                        NOWHERE,
                         format!("--set {name}: no script has a value of this name"),
                     );
                     let near = did_you_mean(name, self.lets.keys().copied());
                     checker.report(match (near, self.lets.is_empty()) {
                         (Some(near), _) => finding.help(format!("did you mean --set {near}=…?")),
-                        (None, true) => finding.help("only values that a script declares with `let name = …` can be set"),
+                        (None, true) => {
+                            finding.help("only values that a script declares with `let name = …` can be set")
+                        }
                         (None, false) => {
                             let known: Vec<&str> = self.lets.keys().copied().collect();
                             finding.help(format!("these can be set: {}", known.join(", ")))
@@ -180,9 +188,14 @@ impl<'a> Names<'a> {
                 };
                 if let Some(start) = chain.iter().position(|name| *name == next) {
                     if chain[start..].iter().all(|name| reported.insert(*name)) {
-                        let circle: Vec<&str> = chain[start..].iter().copied().chain([next.as_str()]).collect();
-                        let finding = Diagnostic::new(Code::E0207, at.value.span, format!("the value of `{next}` is itself"))
-                            .note(circle.join(" = $"));
+                        let circle: Vec<&str> =
+                            chain[start..].iter().copied().chain([next.as_str()]).collect();
+                        let finding = Diagnostic::new(
+                            Code::E0207,
+                            at.value.span,
+                            format!("the value of `{next}` is itself"),
+                        )
+                        .note(circle.join(" = $"));
                         checker.report(finding.help("give one of them a value"));
                     }
                     break;
@@ -197,7 +210,8 @@ impl<'a> Names<'a> {
 /// The value of `--set name=text`, in the type that the script gives the name.
 fn set_value(text: &str, declared: &Value) -> Value {
     let number = || {
-        let digits = text.trim_start_matches('-').find(|letter: char| !letter.is_ascii_digit() && letter != '.');
+        let digits =
+            text.trim_start_matches('-').find(|letter: char| !letter.is_ascii_digit() && letter != '.');
         let sign = text.len() - text.trim_start_matches('-').len();
         let split = digits.map_or(text.len(), |at| at + sign);
         Number { digits: text[..split].to_owned(), unit: text[split..].to_owned() }
@@ -216,6 +230,10 @@ fn sink_label(flow: &ast::Flow) -> Option<(String, Span)> {
         FlowEnd::Sink(sink) => match &sink.target {
             None => sink.kind.given().map(|kind| (kind.node.clone(), kind.span)),
             Some(Slot::Hole(_)) => None,
+            // Standard output has no name of its own.
+            Some(Slot::Given(Target::Path(path))) if path.node == "-" => {
+                sink.kind.given().map(|kind| (kind.node.clone(), path.span))
+            }
             Some(Slot::Given(Target::Path(path))) => Some((path.node.clone(), path.span)),
             Some(Slot::Given(Target::Table(table))) => Some((table_label(table), table.span)),
         },
@@ -231,6 +249,9 @@ pub(super) fn table_label(table: &ast::TableRef) -> String {
         names => format!("{}.{{{}}}", table.connection.node, names.join(", ")),
     }
 }
+
+/// For findings about the command line: a place in no text.
+const NOWHERE: Span = Span { source: SourceId(u32::MAX), start: 0, end: 0 };
 
 fn twice(what: &str, name: &ast::Name, first: Span) -> Diagnostic {
     Diagnostic::new(Code::E0202, name.span, format!("there are two {what}s named `{}`", name.node))

@@ -22,8 +22,12 @@ impl Checker<'_> {
             return;
         }
         self.not_yet.push(NotYet { what: what.to_owned(), why: why.to_owned(), refuses_run });
-        let consequence = if refuses_run { "`lode run` refuses this script" } else { "the rest of the script runs without it" };
-        let finding = Diagnostic::new(Code::W0502, span, format!("{what}: this version checks it, and does not run it yet"))
+        let consequence = if refuses_run {
+            "`lode run` refuses this script"
+        } else {
+            "the rest of the script runs without it"
+        };
+        let finding = Diagnostic::new(Code::W0502, span, format!("not run by this version yet: {what}"))
             .note(why)
             .note(consequence);
         self.report(finding);

@@ -122,7 +122,8 @@ impl<'a> Checker<'a> {
         };
         let name = &tables.connection;
         let declared = connections.find(name, Role::Source, self)?;
-        let (database, is_sound, declared_at) = (declared.database(), declared.is_sound(), declared.declared_at);
+        let (database, is_sound, declared_at) =
+            (declared.database(), declared.is_sound(), declared.declared_at);
         let of_kind = declared.kind;
         let include = self.patterns(tables);
         let settings = kind.map(|kind| {
@@ -134,10 +135,16 @@ impl<'a> Checker<'a> {
             return None;
         }
         let Some(database) = database else {
-            let finding = Diagnostic::new(Code::E0307, name.span, format!("`{}` does not say which database its tables are in", name.node))
-                .related(declared_at, "declared here");
+            let finding = Diagnostic::new(
+                Code::E0307,
+                name.span,
+                format!("`{}` does not say which database its tables are in", name.node),
+            )
+            .related(declared_at, "declared here");
             self.report(match of_kind.map(|kind| kind.endpoint) {
-                Some(EndpointSpec::Url { .. }) => finding.help("end its address with the database: …:3306/shop"),
+                Some(EndpointSpec::Url { .. }) => {
+                    finding.help("end its address with the database: …:3306/shop")
+                }
                 _ => finding.help("add { database = \"shop\" } to the connection"),
             });
             return None;
@@ -148,8 +155,25 @@ impl<'a> Checker<'a> {
             Some(_) => Some(Arc::clone(mines.get(name)?)),
         };
         let connection = connections.make(name, self)?;
-        let tables = TableSet { database, include: include?, exclude: Vec::new() };
+        let exclude = mine.as_ref().and_then(|mine| mine.settings.tables("exclude")).unwrap_or_default();
+        let tables =
+            TableSet { database, include: include?, exclude: exclude.into_iter().map(Pattern).collect() };
+        self.none_is_left_out(source, &tables);
         Some(Input { connection, tables, mine, settings: settings? })
+    }
+
+    /// Reports tables that are asked for by name, and that their mine leaves out.
+    fn none_is_left_out(&mut self, source: &ast::Source, tables: &TableSet) {
+        let names = source.tables.given().map(|tables| tables.tables.as_slice()).unwrap_or_default();
+        for name in names.iter().filter_map(|name| name.given()).filter(|name| !name.contains('*')) {
+            if let Some(pattern) = tables.exclude.iter().find(|pattern| pattern.matches(name)) {
+                let finding =
+                    Diagnostic::new(Code::E0510, name.span, format!("`{}` is never mined", name.node))
+                        .note(format!("the shared mining of this connection excludes `{}`", pattern.0))
+                        .help("take it out of `exclude`, or read it without share_mining");
+                self.report(finding);
+            }
+        }
     }
 
     /// The names and patterns of a reference; `None` when one is left open, which is reported.
@@ -161,15 +185,27 @@ impl<'a> Checker<'a> {
                 Slot::Given(name) => patterns.push(Pattern(name.node.clone())),
                 Slot::Hole(hole) => {
                     whole = false;
-                    let finding = Diagnostic::new(Code::E0501, hole.span, format!("the name of a table of `{}` is missing here", tables.connection.node));
-                    self.report(finding.help("write a name, a set such as `{orders, order_items}`, or a pattern such as `*`"));
+                    let finding = Diagnostic::new(
+                        Code::E0501,
+                        hole.span,
+                        format!("the name of a table of `{}` is missing here", tables.connection.node),
+                    );
+                    self.report(finding.help(
+                        "write a name, a set such as `{orders, order_items}`, or a pattern such as `*`",
+                    ));
                 }
             }
         }
         whole.then_some(patterns)
     }
 
-    fn missing_tables(&mut self, span: Span, kind: Option<&KindSpec>, role: Role, connections: &Connections<'a>) {
+    fn missing_tables(
+        &mut self,
+        span: Span,
+        kind: Option<&KindSpec>,
+        role: Role,
+        connections: &Connections<'a>,
+    ) {
         let fits = |candidate: &KindSpec| match kind {
             Some(kind) => candidate.name == kind.name,
             None => role.fits(candidate),
@@ -178,7 +214,8 @@ impl<'a> Checker<'a> {
         let whose = kind.map_or(String::new(), |kind| format!(" of kind {}", kind.name));
         let finding = Diagnostic::new(Code::E0501, span, "connection and table are missing here");
         self.report(match candidates.as_slice() {
-            [] => finding.help(format!("declare a connection{whose}, then write its name with a table behind a dot")),
+            [] => finding
+                .help(format!("declare a connection{whose}, then write its name with a table behind a dot")),
             [first, ..] => finding
                 .note(format!("connections{whose}: {}", candidates.join(", ")))
                 .help(format!("write for example {first}.orders")),
@@ -198,7 +235,8 @@ impl<'a> Checker<'a> {
         if wanted.name == found.name {
             return true;
         }
-        let what = format!("`{}` is a connection of kind {}, not {}", connection.node, found.name, wanted.name);
+        let what =
+            format!("`{}` is a connection of kind {}, not {}", connection.node, found.name, wanted.name);
         let finding = Diagnostic::new(Code::E0204, word.span, what)
             .related(declared_at, "declared here")
             .suggest(word.span, found.name, "name the kind of the connection");
@@ -217,8 +255,10 @@ impl<'a> Checker<'a> {
         let end = match &flow.end {
             ast::FlowEnd::Sink(sink) => self.sink(names, sink, connections, place).map(FlowEnd::Sink),
             ast::FlowEnd::Branches(branches) => {
-                let flows: Vec<Option<Flow>> =
-                    branches.iter().map(|branch| self.flow(names, &branch.node, connections, place)).collect();
+                let flows: Vec<Option<Flow>> = branches
+                    .iter()
+                    .map(|branch| self.flow(names, &branch.node, connections, place))
+                    .collect();
                 flows.into_iter().collect::<Option<Vec<Flow>>>().map(FlowEnd::Branches)
             }
         };
@@ -234,14 +274,25 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn code(&mut self, slot: &Slot<ast::Code>, used: HookUse, word: &str) -> Option<crate::model::hook::Hook> {
+    fn code(
+        &mut self,
+        slot: &Slot<ast::Code>,
+        used: HookUse,
+        word: &str,
+    ) -> Option<crate::model::hook::Hook> {
         match slot {
             Slot::Given(code) => self.hook(code, used),
             Slot::Hole(hole) => {
-                let example = if used == HookUse::Filter { "{ row.amount > 0 }" } else { "{ row.total = row.qty * row.price; }" };
-                let finding = Diagnostic::new(Code::E0501, hole.span, format!("the code of `{word}` is missing here"));
+                let example = if used == HookUse::Filter {
+                    "{ row.amount > 0 }"
+                } else {
+                    "{ row.total = row.qty * row.price; }"
+                };
+                let finding =
+                    Diagnostic::new(Code::E0501, hole.span, format!("the code of `{word}` is missing here"));
                 let finding = finding.help(format!("write Rhai in braces, for example {word} {example}"));
-                let modules: Vec<&str> = self.scripts.modules.iter().map(|module| module.name.as_str()).collect();
+                let modules: Vec<&str> =
+                    self.scripts.modules.iter().map(|module| module.name.as_str()).collect();
                 self.report(if modules.is_empty() {
                     finding
                 } else {
@@ -258,14 +309,21 @@ impl<'a> Checker<'a> {
         for slot in columns {
             match slot {
                 Slot::Given(name) if names.contains(&name.node) => {
-                    let finding = Diagnostic::new(Code::E0202, name.span, format!("`{word}` names the column `{}` twice", name.node));
+                    let finding = Diagnostic::new(
+                        Code::E0202,
+                        name.span,
+                        format!("`{word}` names the column `{}` twice", name.node),
+                    );
                     self.report(finding.help("remove one of them"));
                 }
                 Slot::Given(name) => names.push(name.node.clone()),
                 Slot::Hole(hole) => {
                     whole = false;
-                    let finding = Diagnostic::new(Code::E0501, hole.span, "the name of a column is missing here");
-                    self.report(finding.help(format!("write {word} with names of columns and commas between them")));
+                    let finding =
+                        Diagnostic::new(Code::E0501, hole.span, "the name of a column is missing here");
+                    self.report(
+                        finding.help(format!("write {word} with names of columns and commas between them")),
+                    );
                 }
             }
         }
@@ -293,7 +351,9 @@ impl<'a> Checker<'a> {
                 match spec.map(|spec| spec.target) {
                     Some(TargetSpec::Path) => {
                         let finding = Diagnostic::new(Code::E0501, hole.span, "the path is missing here");
-                        self.report(finding.help("write a path in quotes, for example \"audit/{table}.jsonl\""));
+                        self.report(
+                            finding.help("write a path in quotes, for example \"audit/{table}.jsonl\""),
+                        );
                     }
                     _ => self.missing_tables(hole.span, kind, Role::Sink, connections),
                 }
@@ -310,7 +370,8 @@ impl<'a> Checker<'a> {
         let (connection, target, label) = match (expected, target) {
             (TargetSpec::Table, Some(Target::Table(table))) => {
                 let (connection, target) = self.sink_table(table, kind, sink, connections, place)?;
-                let overwrites = settings.as_ref().and_then(|settings| settings.choice("mode")) != Some("append");
+                let overwrites =
+                    settings.as_ref().and_then(|settings| settings.choice("mode")) != Some("append");
                 if let (Some(inputs), false) = (place.inputs, target.contains('*') || !overwrites) {
                     self.warn_of_mixed_tables(inputs, table);
                 }
@@ -347,15 +408,20 @@ impl<'a> Checker<'a> {
         let agreed = self.kinds_agree(kind, of_kind, sink.kind.given(), name, declared_at);
         let patterns = self.patterns(table)?;
         let [Pattern(target)] = patterns.as_slice() else {
-            let finding = Diagnostic::new(Code::E0504, table.span, "a sink writes to one table, or to one for each source table")
-                .help(format!("write `*` where the source table's name belongs: {}.*", name.node));
+            let finding = Diagnostic::new(
+                Code::E0504,
+                table.span,
+                "a sink writes to one table, or to one for each source table",
+            )
+            .help(format!("write `*` where the source table's name belongs: {}.*", name.node));
             self.report(finding);
             return None;
         };
         if target.matches('*').count() > 1 {
-            let finding = Diagnostic::new(Code::E0504, table.span, "the name of a sink's table has more than one `*`")
-                .note("`*` stands for the source table's name")
-                .help("write it once");
+            let finding =
+                Diagnostic::new(Code::E0504, table.span, "the name of a sink's table has more than one `*`")
+                    .note("`*` stands for the source table's name")
+                    .help("write it once");
             self.report(finding);
             return None;
         }
@@ -378,10 +444,15 @@ impl<'a> Checker<'a> {
         if path.node == STDOUT {
             return Some(path.node.clone());
         }
-        let unknown = placeholders(&path.node).into_iter().find(|name| !matches!(*name, "table" | "database"));
+        let unknown =
+            placeholders(&path.node).into_iter().find(|name| !matches!(*name, "table" | "database"));
         if let Some(unknown) = unknown {
-            let finding = Diagnostic::new(Code::E0505, path.span, format!("nothing can stand for `{{{unknown}}}` in a path"))
-                .help("write {table} or {database}");
+            let finding = Diagnostic::new(
+                Code::E0505,
+                path.span,
+                format!("nothing can stand for `{{{unknown}}}` in a path"),
+            )
+            .help("write {table} or {database}");
             self.report(finding);
             return None;
         }
@@ -401,7 +472,13 @@ impl<'a> Checker<'a> {
         Some(absolute)
     }
 
-    fn wrong_target(&mut self, expected: TargetSpec, target: Option<&Target>, kind: Option<&KindSpec>, span: Span) {
+    fn wrong_target(
+        &mut self,
+        expected: TargetSpec,
+        target: Option<&Target>,
+        kind: Option<&KindSpec>,
+        span: Span,
+    ) {
         let name = kind.map_or("this sink", |kind| kind.name);
         let span = match target {
             Some(Target::Table(table)) => table.span,
@@ -413,7 +490,9 @@ impl<'a> Checker<'a> {
             TargetSpec::Path => ("a path in quotes", format!("write sink {name} \"audit/{{table}}.jsonl\"")),
             TargetSpec::Nothing => ("nothing", format!("write sink {name}")),
         };
-        self.report(Diagnostic::new(Code::E0505, span, format!("behind `sink {name}` stands {what}")).help(help));
+        self.report(
+            Diagnostic::new(Code::E0505, span, format!("behind `sink {name}` stands {what}")).help(help),
+        );
     }
 
     fn warn_of_mixed_tables(&mut self, inputs: &[Input], table: &ast::Spanned<ast::TableRef>) {
@@ -424,9 +503,13 @@ impl<'a> Checker<'a> {
             return;
         }
         let label = table_label(table);
-        let finding = Diagnostic::new(Code::W0501, table.span, format!("rows of several tables go into one, `{label}`"))
-            .note("rows of different tables with the same key overwrite each other there")
-            .help(format!("write `*` for the source table's name, for example {}.*", table.connection.node));
+        let finding = Diagnostic::new(
+            Code::W0501,
+            table.span,
+            format!("rows of several tables go into one, `{label}`"),
+        )
+        .note("rows of different tables with the same key overwrite each other there")
+        .help(format!("write `*` for the source table's name, for example {}.*", table.connection.node));
         self.report(finding);
     }
 }

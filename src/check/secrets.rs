@@ -81,10 +81,13 @@ impl SecretPlace {
                     help: format!("set it where lode runs: export {name}=…"),
                 }),
             },
-            SecretPlace::File(path) => read_file(path, outside)
-                .map_err(|reason| Missing { reason, help: "write it into that file; paths are relative to the script".into() }),
+            SecretPlace::File(path) => read_file(path, outside).map_err(|reason| Missing {
+                reason,
+                help: "write it into that file; paths are relative to the script".into(),
+            }),
             SecretPlace::Store(name) => {
-                let folder = outside.env(SECRETS_FOLDER_VARIABLE).unwrap_or_else(|| SECRETS_FOLDER.to_owned());
+                let folder =
+                    outside.env(SECRETS_FOLDER_VARIABLE).unwrap_or_else(|| SECRETS_FOLDER.to_owned());
                 read_file(&Path::new(&folder).join(name), outside).map_err(|reason| Missing {
                     reason,
                     help: format!(
@@ -116,7 +119,7 @@ pub(super) fn mask_secrets(text: &str, keys: &BTreeSet<&'static str>) -> String 
     let mut ranges = Vec::new();
     for (at, sign) in text.match_indices("://") {
         let rest = &text[at + sign.len()..];
-        let rest = &rest[..rest.find(['"', '\n']).unwrap_or(rest.len())];
+        let rest = &rest[..end_of_text(rest)];
         let start = at + sign.len();
         if let (Some(colon), Some(last_at)) = (rest.find(':'), rest.rfind('@'))
             && colon < last_at
@@ -151,19 +154,24 @@ fn value_of_key(text: &str, start: usize, end: usize) -> Option<std::ops::Range<
         return None;
     }
     if let Some(quoted) = value.strip_prefix('"') {
-        let mut escaped = false;
-        let close = quoted.find(|letter| {
-            let ends = letter == '\n' || letter == '"' && !escaped;
-            escaped = letter == '\\' && !escaped;
-            ends
-        });
-        return Some(at + 1..at + 1 + close.unwrap_or(quoted.len()));
+        return Some(at + 1..at + 1 + end_of_text(quoted));
     }
     let bare = &value[..value.find([' ', '\t', '\r', '\n', ',', '}', '(', '#']).unwrap_or(value.len())];
     let is_plain = rest.trim_start().starts_with('=')
         && bare.starts_with(in_word)
         && !value[bare.len()..].starts_with('(');
     is_plain.then(|| at..at + bare.len())
+}
+
+/// Where a text in quotes ends, closed or not.
+fn end_of_text(text: &str) -> usize {
+    let mut escaped = false;
+    let end = text.find(|letter| {
+        let ends = letter == '\n' || letter == '"' && !escaped;
+        escaped = letter == '\\' && !escaped;
+        ends
+    });
+    end.unwrap_or(text.len())
 }
 
 #[cfg(test)]

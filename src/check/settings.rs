@@ -1,7 +1,6 @@
 //! Settings blocks against the specs that kinds declare.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 use super::Checker;
 use super::names::{Names, Resolved};
@@ -56,9 +55,10 @@ impl Checker<'_> {
                 continue;
             };
             if let Some(first) = checked.places.get(spec.key) {
-                let finding = Diagnostic::new(Code::E0302, entry.key.span, format!("`{}` is set twice", spec.key))
-                    .related(*first, "the first time")
-                    .help("remove one of them");
+                let finding =
+                    Diagnostic::new(Code::E0302, entry.key.span, format!("`{}` is set twice", spec.key))
+                        .related(*first, "the first time")
+                        .help("remove one of them");
                 self.report(finding);
                 continue;
             }
@@ -99,7 +99,8 @@ impl Checker<'_> {
         let result = match (&given.value, spec.ty) {
             (Value::Hole, _) => Err(hole(spec, given)),
             (Value::Call(call), SettingType::Text | SettingType::Path) if is_secret_function(call) => {
-                Err(wrong_type(spec, given).note("env, file and secret stand for secrets only: they are read late, and never shown"))
+                Err(wrong_type(spec, given)
+                    .note("env, file and secret stand for secrets only: they are read late, and never shown"))
             }
             (value, ty) => self.plain(spec, value, ty, given, owner),
         };
@@ -113,7 +114,7 @@ impl Checker<'_> {
     }
 
     fn plain(
-        &mut self,
+        &self,
         spec: &SettingSpec,
         value: &Value,
         ty: SettingType,
@@ -128,21 +129,27 @@ impl Checker<'_> {
                 "false" | "no" => Err(given.replace(wrong_type(spec, given), "off")),
                 _ => Err(wrong_type(spec, given)),
             },
-            (Value::Number(number), SettingType::Integer { min, max, unit }) => match number.as_integer() {
+            (Value::Text(word), SettingType::Switch) if word == "on" || word == "off" => {
+                Err(given.replace(wrong_type(spec, given), word))
+            }
+            (Value::Number(number), SettingType::Integer { min, max, .. }) => match number.as_integer() {
                 Some(integer) if (min..=max).contains(&integer) => Ok(Setting::Integer(integer)),
-                _ if !number.unit.is_empty() => Err(wrong_type(spec, given).note(format!("it counts {unit}"))),
+                _ if !number.unit.is_empty() => Err(wrong_type(spec, given)),
                 _ => {
-                    let what = format!("`{}` must be a whole number from {min} to {max}, not {number}", spec.key);
-                    Err(Diagnostic::new(Code::E0304, given.span, what).note(spec.meaning).help(given.how("write a number within these bounds")))
+                    let what =
+                        format!("`{}` must be a whole number from {min} to {max}, not {number}", spec.key);
+                    Err(Diagnostic::new(Code::E0304, given.span, what)
+                        .note(spec.meaning)
+                        .help(given.how("write a number within these bounds")))
                 }
             },
             (Value::Number(number), SettingType::Duration) => match number.as_duration() {
                 Some(duration) => Ok(Setting::Duration(duration)),
-                None => Err(unit_finding(spec, given, number, Number::TIME_UNITS, "a duration", "s")),
+                None => Err(unit_finding(spec, given, number, Number::TIME_UNITS, "a duration")),
             },
             (Value::Number(number), SettingType::Size) => match number.as_size() {
                 Some(size) => Ok(Setting::Size(size)),
-                None => Err(unit_finding(spec, given, number, Number::SIZE_UNITS, "a size", "MiB")),
+                None => Err(unit_finding(spec, given, number, Number::SIZE_UNITS, "a size")),
             },
             (Value::Text(text), SettingType::Text) => Ok(Setting::Text(text.clone())),
             (Value::Text(text), SettingType::Path) => {
@@ -156,15 +163,17 @@ impl Checker<'_> {
                 choice(spec, given, word, words, matches!(value, Value::Text(_)))
             }
             (_, SettingType::Start) => start(spec, given, value),
-            (Value::Tables(table), SettingType::Tables) => {
-                patterns(table, owner).map(Setting::Tables)
-            }
+            (Value::Tables(table), SettingType::Tables) => patterns(table, owner).map(Setting::Tables),
             (Value::List(values), SettingType::Tables) => {
                 let mut all = Vec::new();
                 for value in values {
                     match &value.node {
                         Value::Tables(table) => all.extend(patterns(table, owner)?),
-                        _ => return Err(wrong_type(spec, &Resolved { span: value.span, ..given.clone() })),
+                        other => {
+                            let what = format!("`{}` lists tables, and this is {}", spec.key, kind_of(other));
+                            let finding = Diagnostic::new(Code::E0303, value.span, what).note(spec.meaning);
+                            return Err(finding.help(format!("write {} = {}", spec.key, example(spec.ty))));
+                        }
                     }
                 }
                 Ok(Setting::Tables(all))
@@ -173,8 +182,19 @@ impl Checker<'_> {
                 let mut columns = Vec::new();
                 for entry in entries {
                     match &entry.value.node {
-                        Value::Word(word) | Value::Text(word) => columns.push((entry.key.node.clone(), word.clone())),
-                        _ => return Err(wrong_type(spec, &Resolved { span: entry.value.span, ..given.clone() })),
+                        Value::Word(word) | Value::Text(word) => {
+                            columns.push((entry.key.node.clone(), word.clone()))
+                        }
+                        other => {
+                            let what = format!(
+                                "`{}` names a word for each column, and this is {}",
+                                spec.key,
+                                kind_of(other)
+                            );
+                            let finding =
+                                Diagnostic::new(Code::E0303, entry.value.span, what).note(spec.meaning);
+                            return Err(finding.help(format!("write {} = {}", spec.key, example(spec.ty))));
+                        }
                     }
                 }
                 Ok(Setting::Columns(columns))
@@ -192,18 +212,28 @@ impl Checker<'_> {
             },
             Value::Text(text) => {
                 self.masks.push(given.written.unwrap_or(given.span));
-                let finding = Diagnostic::new(Code::W0302, given.span, format!("the {} stands in the script as plain text", spec.key))
-                    .note("whoever may read the script can read it, and so can whoever may read its history")
-                    .help(format!("take it from outside: {} = env(\"NAME\")", spec.key));
+                let finding = Diagnostic::new(
+                    Code::W0302,
+                    given.span,
+                    format!("the {} stands in the script as plain text", spec.key),
+                )
+                .note("whoever may read the script can read it, and so can whoever may read its history")
+                .help(format!("take it from outside: {} = env(\"NAME\")", spec.key));
                 self.report(finding);
-                return Some(Found::Setting(Setting::Secret(crate::model::secret::Secret::new(text.clone()))));
+                return Some(Found::Setting(Setting::Secret(crate::model::secret::Secret::new(
+                    text.clone(),
+                ))));
             }
             Value::Hole => hole(spec, given),
             _ => {
                 self.masks.push(given.written.unwrap_or(given.span));
-                Diagnostic::new(Code::E0303, given.span, format!("`{}` must be {}", spec.key, describe(spec.ty)))
-                    .note(spec.meaning)
-                    .help(format!("write {functions}"))
+                Diagnostic::new(
+                    Code::E0303,
+                    given.span,
+                    format!("`{}` must be {}", spec.key, describe(spec.ty)),
+                )
+                .note(spec.meaning)
+                .help(format!("write {functions}"))
             }
         };
         self.report(finding);
@@ -213,15 +243,25 @@ impl Checker<'_> {
     fn secret_place(&mut self, call: &Call, given: &Resolved) -> Result<SecretPlace, Diagnostic> {
         let function = &call.function;
         if !is_secret_function(call) {
-            let finding = Diagnostic::new(Code::E0311, given.span, format!("there is no function `{}` for secrets", function.node));
+            let finding = Diagnostic::new(
+                Code::E0311,
+                given.span,
+                format!("there is no function `{}` for secrets", function.node),
+            );
             return Err(match did_you_mean(function, ["env", "file", "secret"]) {
-                Some(near) if given.variable.is_none() => finding.suggest(function.span, near, "did you mean this one?"),
+                Some(near) if given.variable.is_none() => {
+                    finding.suggest(function.span, near, "did you mean this one?")
+                }
                 _ => finding.help("write env(\"NAME\"), file(\"path\") or secret(\"name\")"),
             });
         }
         let [ast::Spanned { node: Value::Text(argument), span }] = call.arguments.as_slice() else {
             let what = format!("`{}` takes one text in quotes", function.node);
-            let example = format!("{}(\"{}\")", function.node, if function.node == "env" { "NAME" } else { "shop/repl" });
+            let example = format!(
+                "{}(\"{}\")",
+                function.node,
+                if function.node == "env" { "NAME" } else { "shop/repl" }
+            );
             return Err(Diagnostic::new(Code::E0311, given.span, what).help(format!("write {example}")));
         };
         Ok(match function.as_str() {
@@ -231,8 +271,9 @@ impl Checker<'_> {
                 let inside = argument.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
                 if !inside {
                     let what = format!("`{argument}` is not a name within the folder of secrets");
-                    return Err(Diagnostic::new(Code::E0311, *span, what)
-                        .help("write a name such as secret(\"shop/repl\"); for a file elsewhere: file(\"path\")"));
+                    return Err(Diagnostic::new(Code::E0311, *span, what).help(
+                        "write a name such as secret(\"shop/repl\"); for a file elsewhere: file(\"path\")",
+                    ));
                 }
                 SecretPlace::Store(argument.clone())
             }
@@ -303,7 +344,10 @@ fn start(spec: &SettingSpec, given: &Resolved, value: &Value) -> Result<Setting,
             ("gtid", [ast::Spanned { node: Value::Text(text), .. }]) => Start::Gtid(text.clone()),
             (
                 "position",
-                [ast::Spanned { node: Value::Text(file), .. }, ast::Spanned { node: Value::Number(offset), .. }],
+                [
+                    ast::Spanned { node: Value::Text(file), .. },
+                    ast::Spanned { node: Value::Number(offset), .. },
+                ],
             ) if offset.as_integer().is_some() => {
                 Start::Position { file: file.clone(), offset: offset.as_integer().unwrap_or_default() }
             }
@@ -321,16 +365,21 @@ fn patterns(table: &ast::TableRef, owner: Owner<'_>) -> Result<Vec<String>, Diag
         && connection != table.connection.node
     {
         let what = format!("`{}` is not a table of `{connection}`", super::names::table_label(table));
-        return Err(Diagnostic::new(Code::E0204, table.connection.span, what)
-            .suggest(table.connection.span, connection, "name the connection that this is about"));
+        return Err(Diagnostic::new(Code::E0204, table.connection.span, what).suggest(
+            table.connection.span,
+            connection,
+            "name the connection that this is about",
+        ));
     }
     table
         .tables
         .iter()
         .map(|name| match name {
             Slot::Given(name) => Ok(name.node.clone()),
-            Slot::Hole(hole) => Err(Diagnostic::new(Code::E0501, hole.span, "the name of a table is missing here")
-                .help("write a name, or a pattern such as `tmp_*`")),
+            Slot::Hole(hole) => {
+                Err(Diagnostic::new(Code::E0501, hole.span, "the name of a table is missing here")
+                    .help("write a name, or a pattern such as `tmp_*`"))
+            }
         })
         .collect()
 }
@@ -350,47 +399,62 @@ fn unit_finding(
     number: &Number,
     units: &[(&str, u64)],
     what: &str,
-    usual: &str,
 ) -> Diagnostic {
-    let mut known = String::new();
-    for (index, (unit, _)) in units.iter().enumerate() {
-        let _ = write!(known, "{}{unit}", if index == 0 { "" } else { ", " });
-    }
-    let reason = if number.unit.is_empty() {
-        format!("`{}` is {what}, and {number} has no unit", spec.key)
-    } else if units.iter().any(|(unit, _)| *unit == number.unit) {
-        format!("`{}` is {what} in whole numbers, and {number} is none that fits", spec.key)
-    } else {
-        format!("`{}` is {what}, and `{}` is no unit of one", spec.key, number.unit)
+    let known: Vec<&str> = units.iter().map(|(unit, _)| *unit).collect();
+    let finding = |reason: String| {
+        Diagnostic::new(Code::E0305, given.span, reason).note(format!("the units are {}", known.join(", ")))
     };
-    let finding = Diagnostic::new(Code::E0305, given.span, reason).note(format!("the units are {known}"));
-    let near = units.iter().map(|(unit, _)| *unit).find(|unit| unit.eq_ignore_ascii_case(&number.unit));
-    given.replace(finding, &format!("{}{}", number.digits, near.unwrap_or(usual)))
+    let key = spec.key;
+    if number.unit.is_empty() {
+        // The default shows which unit is usual here.
+        let usual = spec.default.map(|text| text.trim_start_matches(|letter: char| letter.is_ascii_digit()));
+        let finding = finding(format!("`{key}` is {what}, and {number} has no unit"));
+        return match usual {
+            Some(unit) => given.replace(finding, &format!("{}{unit}", number.digits)),
+            None => finding.help(given.how(&format!("write for example {key} = {}", example(spec.ty)))),
+        };
+    }
+    if known.contains(&number.unit.as_str()) {
+        return finding(format!("`{key}` is {what} in whole numbers, and {number} is none that fits"))
+            .help(given.how("write a whole number, with a smaller unit where one is needed"));
+    }
+    let finding = finding(format!("`{key}` is {what}, and `{}` is no unit of one", number.unit));
+    // `20gib`, `10sec`, `5min`.
+    let near = known.iter().find(|unit| unit.eq_ignore_ascii_case(&number.unit)).or_else(|| {
+        known.iter().find(|unit| unit.len() == 1 && number.unit.to_lowercase().starts_with(**unit))
+    });
+    match near {
+        Some(unit) => given.replace(finding, &format!("{}{unit}", number.digits)),
+        None => finding.help(given.how(&format!("write for example {key} = {}", example(spec.ty)))),
+    }
 }
 
 fn wrong_type(spec: &SettingSpec, given: &Resolved) -> Diagnostic {
     let what = format!("`{}` must be {}, not {}", spec.key, describe(spec.ty), kind_of(&given.value));
     let finding = Diagnostic::new(Code::E0303, given.span, what).note(spec.meaning);
-    finding.help(given.how(&format!("write for example {}", example(spec.ty))))
+    finding.help(given.how(&format!("write for example {} = {}", spec.key, example(spec.ty))))
 }
 
 fn hole(spec: &SettingSpec, given: &Resolved) -> Diagnostic {
     let what = format!("the value of `{}` is missing here", spec.key);
-    Diagnostic::new(Code::E0501, given.span, what)
-        .note(spec.meaning)
-        .help(format!("write {}, for example {}", describe(spec.ty), example(spec.ty)))
+    Diagnostic::new(Code::E0501, given.span, what).note(spec.meaning).help(format!(
+        "write {}, for example {} = {}",
+        describe(spec.ty),
+        spec.key,
+        example(spec.ty)
+    ))
 }
 
 fn describe(ty: SettingType) -> String {
     match ty {
         SettingType::Switch => "on or off".to_owned(),
-        SettingType::Integer { min, max, unit } => format!("a whole number of {unit} from {min} to {max}"),
+        SettingType::Integer { min, max, .. } => format!("a whole number from {min} to {max}"),
         SettingType::Duration => "a duration".to_owned(),
         SettingType::Size => "a size".to_owned(),
         SettingType::Text => "a text in quotes".to_owned(),
         SettingType::Choice(words) => format!("one of the words {}", words.join(", ")),
         SettingType::Secret => "a secret from outside the script".to_owned(),
-        SettingType::Start => "a start".to_owned(),
+        SettingType::Start => "a place to begin at".to_owned(),
         SettingType::Tables => "a list of tables".to_owned(),
         SettingType::Path => "a path in quotes".to_owned(),
         SettingType::Columns => "a block with a word for each column".to_owned(),
@@ -403,7 +467,7 @@ fn example(ty: SettingType) -> String {
         SettingType::Integer { min, .. } => min.to_string(),
         SettingType::Duration => "30s".to_owned(),
         SettingType::Size => "512MiB".to_owned(),
-        SettingType::Text => "\"text\"".to_owned(),
+        SettingType::Text => "\"…\"".to_owned(),
         SettingType::Choice(words) => words.first().copied().unwrap_or_default().to_owned(),
         SettingType::Secret => "env(\"NAME\")".to_owned(),
         SettingType::Start => "now".to_owned(),
@@ -440,7 +504,9 @@ fn default_value(ty: SettingType, text: &str) -> Option<Setting> {
         SettingType::Duration => number().as_duration().map(Setting::Duration),
         SettingType::Size => number().as_size().map(Setting::Size),
         SettingType::Text => Some(Setting::Text(text.trim_matches('"').to_owned())),
-        SettingType::Choice(words) => words.iter().find(|word| **word == text).map(|word| Setting::Choice(word)),
+        SettingType::Choice(words) => {
+            words.iter().find(|word| **word == text).map(|word| Setting::Choice(word))
+        }
         SettingType::Start => match text {
             "now" => Some(Setting::Start(Start::Now)),
             "earliest" => Some(Setting::Start(Start::Earliest)),

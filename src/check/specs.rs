@@ -6,7 +6,12 @@ use crate::model::spec::{SettingSpec, SettingType};
 
 /// Settings of `share_mining connection { … }`. A store may add its own.
 pub const SHARE_MINING: &[SettingSpec] = &[
-    SettingSpec::new("name", SettingType::Text, None, "The name shown to people; the connection's by default."),
+    SettingSpec::new(
+        "name",
+        SettingType::Text,
+        None,
+        "The name shown to people; the connection's by default.",
+    ),
     SettingSpec::new("retention", SettingType::Duration, Some("3d"), "How long changes are kept in the log."),
     SettingSpec::new(
         "retention_size",
@@ -32,7 +37,12 @@ pub const SHARE_MINING: &[SettingSpec] = &[
         Some("off"),
         "Whether columns that the source leaves out of its log are read back from its tables.",
     ),
-    SettingSpec::new("exclude", SettingType::Tables, None, "Tables that are never mined, whoever asks for them."),
+    SettingSpec::new(
+        "exclude",
+        SettingType::Tables,
+        None,
+        "Tables that are never mined, whoever asks for them.",
+    ),
 ];
 
 /// Settings of `pipeline name { … } = …`.

@@ -92,8 +92,10 @@ impl SourceMap {
             return;
         };
         // A secret in quotes ends in its line, so that the lines stay as they are.
-        let stars: String =
-            secret.bytes().map(|byte| if matches!(byte, b'"' | b'\n') { byte as char } else { '*' }).collect();
+        let stars: String = secret
+            .bytes()
+            .map(|byte| if matches!(byte, b'"' | b'\n') { byte as char } else { '*' })
+            .collect();
         file.text = format!("{before}{stars}{after}").into();
     }
 

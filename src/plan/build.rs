@@ -64,13 +64,16 @@ fn unfold(flow: &Flow, before: &[StagePlan], routes: &mut Vec<RoutePlan>) {
     }));
     match &flow.end {
         FlowEnd::Branches(flows) => flows.iter().for_each(|flow| unfold(flow, &stages, routes)),
-        FlowEnd::Sink(sink) => routes.push(RoutePlan { id: route_id(sink, routes), stages, sink: sink_plan(sink) }),
+        FlowEnd::Sink(sink) => {
+            routes.push(RoutePlan { id: route_id(sink, routes), stages, sink: sink_plan(sink) })
+        }
     }
 }
 
 /// `oracle:dw.orders`. Only sinks that nothing is kept in can have the same one twice; these are counted.
 fn route_id(sink: &Sink, routes: &[RoutePlan]) -> String {
-    let id = if sink.label == sink.kind { sink.label.clone() } else { format!("{}:{}", sink.kind, sink.label) };
+    let id =
+        if sink.label == sink.kind { sink.label.clone() } else { format!("{}:{}", sink.kind, sink.label) };
     let taken = |id: &str| routes.iter().any(|route| route.id == id);
     if !taken(&id) {
         return id;

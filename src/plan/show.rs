@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::{InputPlan, MinePlan, PipelinePlan, Plan, RoutePlan, StagePlan, Through};
-use crate::model::connection::Connection;
+use crate::model::connection::{Connection, Endpoint};
 use crate::model::hook::{Hook, HookCode};
 use crate::model::spec::{Setting, Settings, Start};
 use crate::model::table::TableSet;
@@ -46,9 +46,13 @@ pub fn tree(plan: &Plan) -> String {
 
 /// The plan as one JSON object, always with its keys in the same order.
 pub fn to_json(plan: &Plan) -> String {
-    let connections: Map<String, Value> =
-        plan.connections.iter().map(|(name, connection)| (name.clone(), connection_json(connection))).collect();
-    let mines: Map<String, Value> = plan.mines.iter().map(|(name, mine)| (name.clone(), mine_json(mine))).collect();
+    let connections: Map<String, Value> = plan
+        .connections
+        .iter()
+        .map(|(name, connection)| (name.clone(), connection_json(connection)))
+        .collect();
+    let mines: Map<String, Value> =
+        plan.mines.iter().map(|(name, mine)| (name.clone(), mine_json(mine))).collect();
     let pipelines: Map<String, Value> =
         plan.pipelines.iter().map(|(name, pipeline)| (name.clone(), pipeline_json(pipeline))).collect();
     let not_yet: Vec<Value> = plan
@@ -85,7 +89,8 @@ impl Node {
 }
 
 fn mine_node(plan: &Plan, name: &str, mine: &MinePlan) -> Node {
-    let title = if mine.name == *name { format!("mine {name}") } else { format!("mine {name} \"{}\"", mine.name) };
+    let title =
+        if mine.name == *name { format!("mine {name}") } else { format!("mine {name} \"{}\"", mine.name) };
     let mut children = vec![Node::leaf(format!("reads once {}", place(&mine.connection)))];
     let mut readers = Vec::new();
     let mut tables: Vec<String> = Vec::new();
@@ -207,7 +212,8 @@ fn setting_text(setting: &Setting) -> String {
         Setting::Tables(tables) => format!("[{}]", tables.join(", ")),
         Setting::Path(path) => format!("\"{}\"", path.display()),
         Setting::Columns(columns) => {
-            let columns: Vec<String> = columns.iter().map(|(column, word)| format!("{column} = {word}")).collect();
+            let columns: Vec<String> =
+                columns.iter().map(|(column, word)| format!("{column} = {word}")).collect();
             format!("{{ {} }}", columns.join(", "))
         }
     }
@@ -245,7 +251,10 @@ fn start_text(start: &Start) -> String {
 }
 
 fn place(connection: &Connection) -> String {
-    format!("{} ({} {})", connection.name, connection.kind, connection.endpoint)
+    match &connection.endpoint {
+        Endpoint::Url { .. } => format!("{} ({})", connection.name, connection.endpoint),
+        Endpoint::Path(path) => format!("{} ({} {})", connection.name, connection.kind, path.display()),
+    }
 }
 
 fn table_names(tables: &TableSet) -> Vec<String> {
@@ -285,6 +294,7 @@ fn input_json(input: &InputPlan) -> Value {
         "connection": input.connection.name,
         "database": input.tables.database,
         "tables": input.tables.include,
+        "without": input.tables.exclude,
         "mine": mine,
         "settings": settings_json(&input.settings),
     })
@@ -337,6 +347,8 @@ fn setting_json(setting: &Setting) -> Value {
             columns.iter().map(|(column, word)| (column.clone(), json!(word))).collect::<Map<_, _>>().into()
         }
         // As a script writes them.
-        Setting::Secret(_) | Setting::Duration(_) | Setting::Start(_) => json!(setting_text(setting)),
+        Setting::Secret(_) | Setting::Duration(_) | Setting::Start(_) => {
+            json!(setting_text(setting).trim_matches('"'))
+        }
     }
 }
