@@ -290,6 +290,13 @@ impl Resolved {
         }
     }
 
+    fn for_example(&self, spec: &SettingSpec) -> String {
+        match &self.variable {
+            None => format!("write for example {} = {}", spec.key, example(spec.ty)),
+            Some(_) => self.how(&format!("write for example {}", example(spec.ty))),
+        }
+    }
+
     fn how(&self, advice: &str) -> String {
         match &self.variable {
             None => advice.to_owned(),
@@ -411,7 +418,7 @@ fn unit_finding(
         let finding = finding(format!("`{key}` is {what}, and {number} has no unit"));
         return match usual {
             Some(unit) => given.replace(finding, &format!("{}{unit}", number.digits)),
-            None => finding.help(given.how(&format!("write for example {key} = {}", example(spec.ty)))),
+            None => finding.help(given.for_example(spec)),
         };
     }
     if known.contains(&number.unit.as_str()) {
@@ -425,14 +432,14 @@ fn unit_finding(
     });
     match near {
         Some(unit) => given.replace(finding, &format!("{}{unit}", number.digits)),
-        None => finding.help(given.how(&format!("write for example {key} = {}", example(spec.ty)))),
+        None => finding.help(given.for_example(spec)),
     }
 }
 
 fn wrong_type(spec: &SettingSpec, given: &Resolved) -> Diagnostic {
     let what = format!("`{}` must be {}, not {}", spec.key, describe(spec.ty), kind_of(&given.value));
     let finding = Diagnostic::new(Code::E0303, given.span, what).note(spec.meaning);
-    finding.help(given.how(&format!("write for example {} = {}", spec.key, example(spec.ty))))
+    finding.help(given.for_example(spec))
 }
 
 fn hole(spec: &SettingSpec, given: &Resolved) -> Diagnostic {
