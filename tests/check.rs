@@ -12,6 +12,7 @@ use lode::engine::kinds::builtin;
 use lode::lang::codes::Code;
 use lode::lang::diagnostic::{render, to_json};
 use lode::plan::{build, show};
+use proptest::prelude::*;
 
 /// Every secret of the tests has this in it.
 const SECRET: &str = "S3CR3T";
@@ -217,6 +218,8 @@ fn secrets_are_shown_nowhere_even_when_the_script_is_wrong() {
         r#"connection a = mysql "mysql://u@h/d" { password = ["S3CR3T"] }"#,
         r#"connection a = mysql "mysql://u@h/d" { password = "S3CR3T" tls = = on }"#,
         r#"connection a = mysql "mysql://u@h/d" { password "S3CR3T" }"#,
+        r#"connection a = mysql "mysql://u@h/d" { pasword = "S3CR3T" }"#,
+        r#"connection a = mysql "mysql://u:\"S3CR3T@h/d" { tsl = on }"#,
         "let pw = \"S3CR3T\"\nconnection a = mysql \"mysql://u@h/d\" { password = $pw }\nsource mysql a.x -> sink nul",
         "let pw = \"S3CR3T\" connection a = mysql \"mysql://u@h/d\" { password = $pw, tls = $pww }",
         "connection a = mysql \"mysql://u@h/d\" { password = env(\"PW\"), tls = 5 }\nsource mysql a.x -> sink null",
@@ -227,4 +230,38 @@ fn secrets_are_shown_nowhere_even_when_the_script_is_wrong() {
         assert!(!checked.diagnostics.is_empty() || checked.model.is_some(), "{script}");
         assert_no_secrets(script, &checked);
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    /// Scripts with pieces taken out, doubled and moved: no panic, and every finding can be rendered.
+    #[test]
+    fn damaged_scripts_are_findings(cuts in prop::collection::vec((0..10_000usize, 0..40usize, 0..10_000usize), 1..4)) {
+        let mut text = damaged_base();
+        for (at, length, to) in cuts {
+            let at = text.floor_char_boundary(at % text.len().max(1));
+            let end = text.ceil_char_boundary((at + length).min(text.len()));
+            let piece: String = text.drain(at..end).collect();
+            let to = text.floor_char_boundary(to % text.len().max(1));
+            if to % 2 == 0 {
+                text.insert_str(to, &piece);
+            }
+        }
+        let checked = check_text(&text, SecretsPolicy::Required);
+        let rendered = render(&checked.diagnostics, &checked.sources, false);
+        prop_assert_eq!(checked.has_errors(), rendered.contains("error["));
+        prop_assert_eq!(checked.has_errors(), checked.model.is_none());
+        prop_assert!(!rendered.contains(SECRET), "{}", rendered);
+    }
+}
+
+/// A script with a bit of everything; its secrets come from outside.
+fn damaged_base() -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/language");
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).expect("the script can be read");
+    let hooks = "include \"hooks/mask.rhai\"\n";
+    let scripts = ["connections.lode", "05_many.lode", "06_production.lode"].map(read).concat();
+    let lines = scripts.lines().filter(|line| !line.starts_with("include"));
+    format!("{hooks}{}", lines.collect::<Vec<_>>().join("\n"))
 }

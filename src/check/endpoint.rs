@@ -60,10 +60,14 @@ fn server(
     database_needed: bool,
 ) -> Result<Endpoint, Diagnostic> {
     let wrong = |what: String| Diagnostic::new(Code::E0307, text.span, what).help(usage(kind, spec));
-    let url = Url::parse(&text.node)
-        .map_err(|error| wrong(format!("this is not the address of a server: {error}")))?;
+    let url = Url::parse(&text.node).map_err(|error| match error {
+        url::ParseError::RelativeUrlWithoutBase => {
+            wrong("this is not the address of a server: it does not begin with a scheme".to_owned())
+        }
+        error => wrong(format!("this is not the address of a server: {error}")),
+    })?;
     if url.password().is_some() {
-        return Err(Diagnostic::new(Code::E0308, text.span, "a password does not belong into an address")
+        return Err(Diagnostic::new(Code::E0308, text.span, "a password does not belong in an address")
             .label("it is masked here")
             .note("addresses are shown in plans and messages; the password may be in the history of this file already")
             .help("take it out, and add { password = env(\"NAME\") }"));

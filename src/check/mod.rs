@@ -39,6 +39,9 @@ use connections::Connections;
 use model::NotYet;
 use names::Names;
 
+/// After so many findings further ones are left out: they would hardly say anything new.
+pub const FINDINGS_MAX: usize = 500;
+
 /// What is to be checked.
 #[derive(Clone, Debug)]
 pub struct Input {
@@ -140,7 +143,12 @@ impl<'a> Checker<'a> {
     }
 
     fn report(&mut self, finding: Diagnostic) {
-        // Included files and repeated names can lead to the same place twice.
+        let full = self.diagnostics.len() >= FINDINGS_MAX;
+        // An error is never lost, or a wrong script could pass as a right one.
+        if full && !(finding.is_error() && !self.diagnostics.iter().any(Diagnostic::is_error)) {
+            return;
+        }
+        // Repeated names can lead to the same place twice.
         if !self.diagnostics.contains(&finding) {
             self.diagnostics.push(finding);
         }

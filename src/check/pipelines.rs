@@ -155,8 +155,25 @@ impl<'a> Checker<'a> {
             Some(_) => Some(Arc::clone(mines.get(name)?)),
         };
         let connection = connections.make(name, self)?;
-        let tables = TableSet { database, include: include?, exclude: Vec::new() };
+        let exclude = mine.as_ref().and_then(|mine| mine.settings.tables("exclude")).unwrap_or_default();
+        let tables =
+            TableSet { database, include: include?, exclude: exclude.into_iter().map(Pattern).collect() };
+        self.none_is_left_out(source, &tables);
         Some(Input { connection, tables, mine, settings: settings? })
+    }
+
+    /// Reports tables that are asked for by name, and that their mine leaves out.
+    fn none_is_left_out(&mut self, source: &ast::Source, tables: &TableSet) {
+        let names = source.tables.given().map(|tables| tables.tables.as_slice()).unwrap_or_default();
+        for name in names.iter().filter_map(|name| name.given()).filter(|name| !name.contains('*')) {
+            if let Some(pattern) = tables.exclude.iter().find(|pattern| pattern.matches(name)) {
+                let finding =
+                    Diagnostic::new(Code::E0510, name.span, format!("`{}` is never mined", name.node))
+                        .note(format!("the shared mining of this connection excludes `{}`", pattern.0))
+                        .help("take it out of `exclude`, or read it without share_mining");
+                self.report(finding);
+            }
+        }
     }
 
     /// The names and patterns of a reference; `None` when one is left open, which is reported.
