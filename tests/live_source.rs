@@ -16,7 +16,7 @@ use lode::model::spec::Start;
 use lode::model::table::{Pattern, TableSelection, TableSet};
 use lode::model::value::Value;
 use lode::source::mysql::Mysql;
-use lode::source::{ChangeStream, Progress, Source, SourceKind};
+use lode::source::{Progress, Source, SourceKind};
 use mysql_async::prelude::Queryable;
 use support::servers::{MariaDb, MySql, Server};
 
@@ -195,6 +195,132 @@ async fn what_cannot_be_carried_is_an_error_that_names_it() {
         assert!(words.iter().all(|word| error.to_string().contains(word)), "{error}");
         assert!(error.to_string().contains("binlog.00000"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_minimal_row_image_has_absent_columns() {
+    for server in [
+        MariaDb::start(&["--binlog-row-image=MINIMAL"]).await,
+        MySql::start(&["--binlog-row-image=MINIMAL", "--binlog-row-metadata=FULL"]).await,
+    ] {
+        server
+            .run(&[
+                "CREATE DATABASE shop",
+                "CREATE TABLE shop.t (id INT PRIMARY KEY, a INT UNSIGNED, b VARCHAR(10), c INT)",
+                "INSERT INTO shop.t VALUES (1, 4294967295, 'x', NULL)",
+            ])
+            .await;
+        let source = source(&server.miner("shop").await);
+        let start = source.resolve(&Start::Now).await.unwrap();
+        server
+            .run(&["UPDATE shop.t SET a = 4294967294, c = NULL, b = NULL WHERE id = 1", "DELETE FROM shop.t"])
+            .await;
+        let lines = |changes: Changes| changes.text.lines().map(str::to_owned).collect::<Vec<_>>();
+        let ends: Vec<String> = lines(read_all(source.as_ref(), &start).await)
+            .iter()
+            .map(|line| line.split(": ").last().unwrap_or_default().trim().to_owned())
+            .collect();
+        assert_eq!(
+            ends,
+            [
+                "update t",
+                "1 absent",
+                "absent 4294967294",
+                "absent NULL",
+                "absent absent",
+                "delete t",
+                "1",
+                "absent",
+                "absent",
+                "absent"
+            ]
+        );
+    }
+}
+
+#[tokio::test]
+async fn every_shape_of_transaction_is_read() {
+    let mysql = MySql::start(&["--binlog-transaction-compression=ON"]).await;
+    let mariadb = MariaDb::start(&[]).await;
+    for (server, is_mysql) in [(&mysql, true), (&mariadb, false)] {
+        server
+            .run(&[
+                "CREATE DATABASE shop",
+                "CREATE TABLE shop.t (id INT PRIMARY KEY)",
+                "CREATE TABLE shop.m (id INT PRIMARY KEY) ENGINE = MyISAM",
+            ])
+            .await;
+        let source = source(&server.miner("shop").await);
+        let start = source.resolve(&Start::Now).await.unwrap();
+        server
+            .run(&[
+                "INSERT INTO shop.t VALUES (1)",
+                "INSERT INTO shop.m VALUES (1), (2)",
+                "BEGIN",
+                "INSERT INTO shop.t VALUES (2)",
+                "SAVEPOINT a",
+                "INSERT INTO shop.t VALUES (3)",
+                "ROLLBACK TO a",
+                "INSERT INTO shop.t VALUES (4)",
+                "COMMIT",
+                "BEGIN",
+                "DELETE FROM shop.t",
+                "ROLLBACK",
+                "CREATE TABLE shop.s SELECT id FROM shop.t WHERE id > 1",
+                "ALTER TABLE shop.t ADD COLUMN v INT DEFAULT 7, ADD UNIQUE KEY (v, id)",
+                "INSERT INTO shop.t VALUES (9, 9)",
+                "RENAME TABLE shop.s TO shop.s2",
+                "DROP TABLE shop.s2",
+                "XA START 'x'",
+                "INSERT INTO shop.t VALUES (10, 10)",
+                "XA END 'x'",
+                "XA COMMIT 'x' ONE PHASE",
+            ])
+            .await;
+        let end = source.resolve(&Start::Now).await.unwrap();
+        let changes = read_all(source.as_ref(), &start).await;
+        let inserted: Vec<&str> = changes
+            .text
+            .lines()
+            .filter(|line| line.starts_with("  id "))
+            .filter_map(|line| line.rsplit(' ').next())
+            .collect();
+        assert_eq!(inserted, ["1", "1", "2", "2", "4", "2", "4", "9", "10"], "mysql: {is_mysql}");
+        assert_eq!(changes.changes_at_commit.last(), Some(&9));
+        assert_eq!(changes.commits.last(), Some(&end));
+    }
+}
+
+#[tokio::test]
+async fn a_table_can_be_added_while_the_stream_runs() {
+    let server = MariaDb::start(&[]).await;
+    server
+        .run(&[
+            "CREATE DATABASE shop",
+            "CREATE TABLE shop.a (id INT PRIMARY KEY)",
+            "CREATE TABLE shop.b LIKE shop.a",
+        ])
+        .await;
+    let source = source(&server.miner("shop").await);
+    let start = source.resolve(&Start::Now).await.unwrap();
+    let mut stream = source.open(&start, selection("shop", "a")).await.unwrap();
+    let mut out = BlockBuilder::new(Seq(0), SchemaBook::default());
+    server.run(&["INSERT INTO shop.a VALUES (1)", "INSERT INTO shop.b VALUES (1)"]).await;
+    while stream.fill(&mut out, 1 << 20, PATIENCE).await.unwrap() != Progress::Idle {}
+    stream.select(selection("shop", "*"));
+    assert_eq!(stream.fill(&mut out, 1 << 20, PATIENCE).await.unwrap(), Progress::CaughtUp);
+    server.run(&["INSERT INTO shop.b VALUES (2)", "INSERT INTO shop.a VALUES (2)"]).await;
+    while stream.fill(&mut out, 1 << 20, PATIENCE).await.unwrap() != Progress::Idle {}
+    let block = out.seal().unwrap();
+    let kinds: Vec<String> = block
+        .entries()
+        .filter_map(|entry| match entry.unwrap().1 {
+            Entry::Change(change) => Some(out.book().get(change.schema).unwrap().name.table.clone()),
+            Entry::Coverage(_) => Some("coverage".into()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(kinds, ["a", "coverage", "b", "a"]);
 }
 
 /// What was read up to the end of the log.

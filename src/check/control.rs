@@ -94,7 +94,7 @@ impl<'a> Checker<'a> {
                 let metric = Metric::ALL.iter().find(|metric| metric.as_str() == name.node);
                 if metric.is_none() {
                     let finding =
-                        Diagnostic::new(Code::E0507, name.span, format!("`{}` cannot be watched", name.node));
+                        Diagnostic::new(Code::E0506, name.span, format!("`{}` cannot be watched", name.node));
                     self.report(match did_you_mean(name, all()) {
                         Some(near) => finding.suggest(name.span, near, "did you mean this one?"),
                         None => finding.help(format!("these can: {listed}")),
@@ -121,7 +121,7 @@ impl<'a> Checker<'a> {
             MetricUnit::Size => " > 20GiB",
         };
         let wrong = |span, what: String| {
-            Diagnostic::new(Code::E0507, span, what).help(format!("write on {name}{example}"))
+            Diagnostic::new(Code::E0506, span, what).help(format!("write on {name}{example}"))
         };
         let Some(limit) = limit else {
             if metric.unit() == MetricUnit::YesNo {
@@ -150,7 +150,7 @@ impl<'a> Checker<'a> {
                 MetricUnit::Size => "a size",
                 _ => "a whole number",
             };
-            let code = if matches!(resolved.value, Value::Hole) { Code::E0501 } else { Code::E0507 };
+            let code = if matches!(resolved.value, Value::Hole) { Code::E0501 } else { Code::E0506 };
             let finding =
                 Diagnostic::new(code, limit.value.span, format!("`{name}` is compared with {what}"));
             self.report(finding.help(format!("write on {name}{example}")));
@@ -316,7 +316,7 @@ impl<'a> Checker<'a> {
                 if !OPERATIONS.contains(&op.as_str()) || given && op.node == "upsert" {
                     let known = if given { &OPERATIONS[..3] } else { &OPERATIONS[..] };
                     let finding =
-                        Diagnostic::new(Code::E0510, op.span, format!("`{}` is not a change", op.node));
+                        Diagnostic::new(Code::E0509, op.span, format!("`{}` is not a change", op.node));
                     self.report(match did_you_mean(op, known.iter().copied()) {
                         Some(near) if near != op.node => {
                             finding.suggest(op.span, near, "did you mean this one?")
@@ -370,7 +370,7 @@ impl<'a> Checker<'a> {
         }
         let verb = if given { "read" } else { "write" };
         let finding = Diagnostic::new(
-            Code::E0510,
+            Code::E0509,
             table.span,
             format!("`{}` does not {verb} `{}`", pipeline.name, table_label(table)),
         );

@@ -91,7 +91,7 @@ impl<'a> Checker<'a> {
                 }
                 Some((known, span)) => {
                     let what = format!("this pipeline reads `{}` in two ways", known.connection.name);
-                    let finding = Diagnostic::new(Code::E0508, source.span, what)
+                    let finding = Diagnostic::new(Code::E0507, source.span, what)
                         .related(*span, "the other way")
                         .note("a pipeline has one place in the history of each connection")
                         .help("write both alike, or make two pipelines of it");
@@ -136,7 +136,7 @@ impl<'a> Checker<'a> {
         }
         let Some(database) = database else {
             let finding = Diagnostic::new(
-                Code::E0505,
+                Code::E0307,
                 name.span,
                 format!("`{}` does not say which database its tables are in", name.node),
             )
@@ -353,6 +353,11 @@ impl<'a> Checker<'a> {
         let (connection, target, label) = match (expected, target) {
             (TargetSpec::Table, Some(Target::Table(table))) => {
                 let (connection, target) = self.sink_table(table, kind, sink, connections, place)?;
+                let overwrites =
+                    settings.as_ref().and_then(|settings| settings.choice("mode")) != Some("append");
+                if let (Some(inputs), false) = (place.inputs, target.contains('*') || !overwrites) {
+                    self.warn_of_mixed_tables(inputs, table);
+                }
                 (Some(connection), target, table_label(table))
             }
             (TargetSpec::Path, Some(Target::Path(path))) => {
@@ -403,12 +408,9 @@ impl<'a> Checker<'a> {
             self.report(finding);
             return None;
         }
-        if let (Some(inputs), false) = (place.inputs, target.contains('*')) {
-            self.warn_of_mixed_tables(inputs, table);
-        }
         let label = format!("{} {}", kind.map_or("", |kind| kind.name), table_label(table));
         if let Some(first) = place.targets.insert(label, table.span) {
-            let finding = Diagnostic::new(Code::E0509, table.span, format!("two branches of one pipeline write to `{}`", table_label(table)))
+            let finding = Diagnostic::new(Code::E0508, table.span, format!("two branches of one pipeline write to `{}`", table_label(table)))
                 .related(first, "the other one")
                 .note("each branch writes at its own pace, so that changes of one row could arrive in the wrong order")
                 .help("join the branches before the sink: do in one `map` what they do");
@@ -429,7 +431,7 @@ impl<'a> Checker<'a> {
             placeholders(&path.node).into_iter().find(|name| !matches!(*name, "table" | "database"));
         if let Some(unknown) = unknown {
             let finding = Diagnostic::new(
-                Code::E0506,
+                Code::E0505,
                 path.span,
                 format!("nothing can stand for `{{{unknown}}}` in a path"),
             )
@@ -438,13 +440,13 @@ impl<'a> Checker<'a> {
             return None;
         }
         if path.node.is_empty() || path.node.ends_with('/') || Path::new(&path.node).file_name().is_none() {
-            let finding = Diagnostic::new(Code::E0506, path.span, "this is not the path of a file");
+            let finding = Diagnostic::new(Code::E0505, path.span, "this is not the path of a file");
             self.report(finding.help("write for example \"audit/{table}.jsonl\""));
             return None;
         }
         let absolute = self.scripts.absolute(&path.node, path.span).display().to_string();
         if let Some(first) = place.paths.insert(absolute.clone(), path.span) {
-            let finding = Diagnostic::new(Code::E0509, path.span, "two sinks write to this file")
+            let finding = Diagnostic::new(Code::E0508, path.span, "two sinks write to this file")
                 .related(first, "the other one")
                 .help("give each a file of its own");
             self.report(finding);
@@ -472,7 +474,7 @@ impl<'a> Checker<'a> {
             TargetSpec::Nothing => ("nothing", format!("write sink {name}")),
         };
         self.report(
-            Diagnostic::new(Code::E0506, span, format!("behind `sink {name}` stands {what}")).help(help),
+            Diagnostic::new(Code::E0505, span, format!("behind `sink {name}` stands {what}")).help(help),
         );
     }
 

@@ -92,7 +92,7 @@ impl Origin {
     pub async fn open(&self, cursor: &Cursor) -> Result<Feed> {
         match self {
             Origin::Log(mine) => {
-                check_epoch(cursor, mine.log().epoch())?;
+                check_place(cursor, mine.log().epoch(), mine.log().tail().next)?;
                 Ok(Feed::Log(LogFeed {
                     mine: Arc::clone(mine),
                     tail: mine.hub().tail(),
@@ -106,12 +106,14 @@ impl Origin {
                 let position = direct_position(cursor, &identity.id)?;
                 let stream = source.open(position, TableSelection::of(tables.clone())).await?;
                 let builder = BlockBuilder::new(cursor.next, SchemaBook::default());
-                Ok(Feed::Direct(DirectFeed { stream, builder, last: Progress::Idle }))
+                let source = identity.id;
+                let last = Progress::Idle;
+                Ok(Feed::Direct(DirectFeed { source, stream, builder, last, failed: None }))
             }
         }
     }
 
-    /// The identity of the source, as a cursor notes it.
+    /// The mine, unless the source is read directly.
     pub fn mine(&self) -> Option<&Arc<Mine>> {
         match self {
             Origin::Log(mine) => Some(mine),
@@ -120,11 +122,11 @@ impl Origin {
     }
 }
 
-fn check_epoch(cursor: &Cursor, epoch: LogEpoch) -> Result<()> {
-    if cursor.log == Some(epoch) {
-        return Ok(());
-    }
+fn check_place(cursor: &Cursor, epoch: LogEpoch, tail: Seq) -> Result<()> {
     let reason = match cursor.log {
+        Some(log) if log == epoch && cursor.next <= tail => return Ok(()),
+        // Waiting for the log to grow so far again would leave out whatever comes before that.
+        Some(log) if log == epoch => "the log ends before the cursor: it was put back to an older state",
         Some(_) => "the cursor belongs to a log that was deleted and made again",
         None => "the cursor was written by a pipeline that read its source directly",
     };
@@ -169,7 +171,7 @@ impl Feed {
     pub fn has_more(&self) -> bool {
         match self {
             Feed::Log(feed) => !feed.read.is_empty() || feed.next < feed.tail.borrow().next,
-            Feed::Direct(feed) => feed.last == Progress::Full,
+            Feed::Direct(feed) => feed.last == Progress::Full && feed.failed.is_none(),
         }
     }
 
@@ -182,11 +184,24 @@ impl Feed {
     }
 
     /// The end of the log as it is now; `None` for a direct feed.
-    pub fn tail(&self) -> Option<Tail> {
+    pub fn tail(&self) -> Option<Seq> {
         match self {
-            Feed::Log(feed) => Some(feed.tail.borrow().clone()),
+            Feed::Log(feed) => Some(feed.tail.borrow().next),
             Feed::Direct(_) => None,
         }
+    }
+
+    /// The cursor of a place in this feed.
+    pub fn cursor(&self, next: Seq, position: Position) -> Cursor {
+        let (source, log) = match self {
+            Feed::Log(feed) => {
+                let log = feed.mine.log();
+                (log.source_id().unwrap_or_default(), Some(log.epoch()))
+            }
+            // Numbers given here are not the log's, even if an earlier session read one.
+            Feed::Direct(feed) => (feed.source.clone(), None),
+        };
+        Cursor { source, log, next, position: Some(position) }
     }
 }
 
@@ -211,6 +226,12 @@ impl LogFeed {
                     Some(block) => self.read.push_back(block),
                     None => self.read.extend(self.mine.log().read(self.next, READ_BYTES).await?),
                 }
+                if self.read.is_empty() {
+                    return Err(Error::new(
+                        Kind::Corrupt,
+                        format!("the log gave nothing for its entry {}", self.next),
+                    ));
+                }
                 continue;
             }
             if matches!(*self.state.borrow_and_update(), MineState::Ended) {
@@ -231,24 +252,34 @@ impl LogFeed {
 
 /// Reads a source for one route alone.
 pub struct DirectFeed {
+    source: String,
     stream: Box<dyn ChangeStream>,
     builder: BlockBuilder,
     last: Progress,
+    /// Why nothing more can be read; told after what was complete before it.
+    failed: Option<Error>,
 }
 
 impl DirectFeed {
     async fn next(&mut self, patience: Duration) -> Result<Next> {
-        if self.last != Progress::End {
-            self.last = self.stream.fill(&mut self.builder, DIRECT_BYTES, patience).await?;
+        if self.last != Progress::End && self.failed.is_none() {
+            match self.stream.fill(&mut self.builder, DIRECT_BYTES, patience).await {
+                Ok(progress) => self.last = progress,
+                Err(error) => self.failed = Some(error),
+            }
         }
         let block = match self.builder.seal() {
-            None if self.builder.len() >= DIRECT_BYTES => self.builder.seal_part(),
+            None if self.failed.is_none() && self.builder.len() >= DIRECT_BYTES => self.builder.seal_part(),
             block => block,
         };
-        Ok(match block {
-            Some(block) => Next::Block(Arc::new(block)),
-            None if self.last == Progress::End => Next::End,
-            None => Next::Idle,
-        })
+        match (block, self.failed.take()) {
+            (Some(block), failed) => {
+                self.failed = failed;
+                Ok(Next::Block(Arc::new(block)))
+            }
+            (None, Some(error)) => Err(error),
+            (None, None) if self.last == Progress::End => Ok(Next::End),
+            (None, None) => Ok(Next::Idle),
+        }
     }
 }

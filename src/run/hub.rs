@@ -9,7 +9,7 @@ use crate::model::block::Block;
 use crate::model::position::Seq;
 use crate::store::Tail;
 
-/// Largest number of payload bytes kept for readers; those that lag further read the store.
+/// Largest number of bytes kept for readers; those that lag further read the store.
 pub const RECENT_BYTES_MAX: usize = 16 << 20;
 
 /// Holds recent blocks and wakes readers when the log's tail moves.
@@ -49,14 +49,17 @@ impl Hub {
         });
     }
 
-    /// Forgets all blocks behind the visible tail: the transaction that they began will be read again.
-    pub fn rewind(&self) {
+    /// Begins again at `tail`, where the log ends. Blocks behind the tail known so far are forgotten: the
+    /// transaction that they began is read again. The log may have gone on further than its writer was told.
+    pub fn rewind(&self, tail: Tail) {
         let visible = self.tail.borrow().next;
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        while recent.blocks.back().is_some_and(|block| block.end() > visible) {
-            let dropped = recent.blocks.pop_back().map_or(0, |block| block.payload.len());
-            recent.bytes -= dropped;
+        {
+            let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+            while let Some(last) = recent.blocks.pop_back_if(|block| block.end() > visible) {
+                recent.bytes -= weight(&last);
+            }
         }
+        self.publish(&[], tail);
     }
 
     /// The block that contains `seq`, when it is still in memory.
@@ -80,13 +83,20 @@ impl Recent {
             self.blocks.clear();
             self.bytes = 0;
         }
-        self.bytes += block.payload.len();
+        self.bytes += weight(block);
         self.blocks.push_back(Arc::clone(block));
         while self.bytes > RECENT_BYTES_MAX {
-            let dropped = self.blocks.pop_front().map_or(0, |block| block.payload.len());
+            let dropped = self.blocks.pop_front().map_or(0, |block| weight(&block));
             self.bytes -= dropped;
         }
     }
+}
+
+/// What a block takes in memory. A block of one small row is mostly its own description.
+fn weight(block: &Block) -> usize {
+    let texts =
+        block.commit.as_ref().map_or(0, |commit| commit.position.gtid.len() + commit.position.file.len());
+    size_of::<Block>() + texts + block.payload.len()
 }
 
 #[cfg(test)]
@@ -125,8 +135,8 @@ mod tests {
         let hub = Hub::new(tail(0));
         let blocks: Vec<_> = (0..40).map(|at| block(at, 1, 1 << 20)).collect();
         hub.publish(&blocks, tail(40));
-        assert!(hub.get(Seq(23)).is_none());
-        assert!(hub.get(Seq(24)).is_some());
+        assert!(hub.get(Seq(24)).is_none());
+        assert!(hub.get(Seq(25)).is_some());
         assert!(hub.get(Seq(39)).is_some());
     }
 
@@ -135,10 +145,34 @@ mod tests {
         let hub = Hub::new(tail(0));
         hub.publish(&[block(0, 2, 1)], tail(2));
         hub.publish(&[block(2, 3, 1)], tail(2));
-        hub.rewind();
+        hub.rewind(tail(2));
         assert!(hub.get(Seq(1)).is_some());
         assert!(hub.get(Seq(2)).is_none());
         hub.publish(&[block(2, 4, 1)], tail(6));
         assert_eq!(hub.get(Seq(5)).unwrap().count, 4);
+    }
+
+    #[test]
+    fn a_rewind_shows_what_the_log_has_and_its_writer_was_not_told() {
+        let hub = Hub::new(tail(0));
+        let mut seen = hub.tail();
+        seen.mark_unchanged();
+        hub.publish(&[block(0, 2, 1)], tail(2));
+        hub.publish(&[block(2, 3, 1)], tail(2));
+        hub.rewind(tail(9));
+        assert!(seen.has_changed().unwrap());
+        assert_eq!(seen.borrow().next, Seq(9));
+        assert!(hub.get(Seq(2)).is_none(), "what follows 2 is read from the log");
+    }
+
+    #[test]
+    fn many_small_blocks_count_with_what_they_weigh() {
+        let hub = Hub::new(tail(0));
+        let count = RECENT_BYTES_MAX as u64 / 64;
+        for at in 0..count {
+            hub.publish(&[block(at, 1, 1)], tail(at + 1));
+        }
+        let held = hub.recent.lock().unwrap().blocks.len();
+        assert!(held * size_of::<Block>() <= RECENT_BYTES_MAX, "{held} blocks");
     }
 }

@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::backoff::Backoff;
@@ -122,6 +123,11 @@ impl Mine {
         &self.parts.log
     }
 
+    /// How much of its log is kept.
+    pub fn policy(&self) -> &Policy {
+        &self.parts.policy
+    }
+
     /// Its newest blocks.
     pub fn hub(&self) -> &Hub {
         &self.hub
@@ -154,33 +160,47 @@ impl Mine {
         consumers.iter().filter_map(Weak::upgrade).map(|consumer| consumer.durable_next()).min()
     }
 
-    /// Starts mining in the background. The task ends with the wish to drain or stop, with the end of the
-    /// source, or with an error that trying again does not mend; the state says which.
+    /// Starts mining in the background; again, too, when an earlier start is over. The task ends with the wish to
+    /// drain or stop, with the end of the source, or with an error that trying again does not mend; the state
+    /// says which.
     pub fn start(self: &Arc<Self>, listener: Listener) -> JoinHandle<()> {
+        // Said before anybody can look: how an earlier start ended must not be taken for the end of this one.
+        self.enter(MineState::Starting);
         let mine = Arc::clone(self);
         tokio::spawn(async move {
-            let retention = retention::keep(Arc::downgrade(&mine), mine.parts.policy.clone());
-            tokio::select! {
-                () = mine.run(listener) => {}
-                never = retention => match never {},
-            }
+            let (over, told) = oneshot::channel();
+            let retention = tokio::spawn(retention::keep(Arc::clone(&mine), told));
+            let run = tokio::spawn(Arc::clone(&mine).run(listener));
+            let state = run.await.unwrap_or_else(|panic| MineState::Failed {
+                kind: Kind::Internal,
+                error: format!("lode is at fault: {panic}; please report this with the log of the run"),
+            });
+            drop(over);
+            // A panic in there costs old changes their removal, and nothing else.
+            let _ = retention.await;
+            info!(mine = mine.name(), tail = mine.log().tail().next.0, "mining ended: {state:?}");
+            mine.enter(state);
         })
     }
 
-    async fn run(self: &Arc<Self>, mut listener: Listener) {
+    /// Mines until there is nothing more to do, and tells why.
+    async fn run(self: Arc<Self>, mut listener: Listener) -> MineState {
         let mut backoff = Backoff::default();
         loop {
             self.enter(MineState::Starting);
+            let tail = self.log().tail();
             let error = match self.session(&mut listener, &mut backoff).await {
-                Ok(Ended::ByWish) => return self.end(MineState::Stopped),
-                Ok(Ended::BySource) => return self.end(MineState::Ended),
+                Ok(Ended::ByWish) => return MineState::Stopped,
+                Ok(Ended::BySource) => return MineState::Ended,
                 Err(error) => error,
             };
-            self.hub.rewind();
             let text = describe(&error);
             if !error.kind().is_retryable() {
                 warn!(mine = self.name(), "mining failed: {text}");
-                return self.end(MineState::Failed { kind: error.kind(), error: text });
+                return MineState::Failed { kind: error.kind(), error: text };
+            }
+            if self.log().tail() != tail {
+                backoff.succeeded();
             }
             let wait = backoff.failed();
             warn!(
@@ -189,38 +209,43 @@ impl Mine {
                 "mining broke off, trying again: {text}"
             );
             self.enter(MineState::Retrying { error: text });
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                () = listener.at_least(Wish::Drain) => return self.end(MineState::Stopped),
+            if listener.unless(Wish::Drain, tokio::time::sleep(wait)).await.is_none() {
+                return MineState::Stopped;
             }
         }
     }
 
-    fn end(&self, state: MineState) {
-        info!(mine = self.name(), tail = self.parts.log.tail().next.0, "mining ended: {state:?}");
-        self.enter(state);
-    }
-
     fn enter(&self, state: MineState) {
-        self.state.send_replace(state.clone());
-        self.events.tell(Event::Mine { mine: self.name().to_owned(), state });
+        let changed = self.state.send_if_modified(|now| {
+            let changed = *now != state;
+            now.clone_from(&state);
+            changed
+        });
+        if changed {
+            self.events.tell(Event::Mine { mine: self.name().to_owned(), state });
+        }
     }
 
     /// Connects, and mines until something ends it. Whatever was not durable is read again by the next session.
     async fn session(self: &Arc<Self>, listener: &mut Listener, backoff: &mut Backoff) -> Result<Ended> {
         let MineParts { source, log, .. } = &self.parts;
-        let identity = tokio::select! {
-            identity = source.identify() => identity?,
-            () = listener.at_least(Wish::Drain) => return Ok(Ended::ByWish),
+        let Some(identity) = listener.unless(Wish::Drain, source.identify()).await else {
+            return Ok(Ended::ByWish);
         };
+        let identity = identity?;
         self.bind(&identity.id).await?;
+        self.hub.rewind(log.tail());
 
         let mut wanted = self.wanted.subscribe();
         let mut tables = log.coverage();
-        let mut builder = BlockBuilder::new(log.tail().next, log.schemas());
         merge(&mut tables, &wanted.borrow_and_update());
-        let from = self.begin(&mut builder, &tables).await?;
-        let mut stream = source.open(&from, tables.clone()).await?;
+        let Some(from) = self.begin(&tables, listener).await? else { return Ok(Ended::ByWish) };
+        let mut builder = BlockBuilder::new(log.tail().next, log.schemas());
+        let Some(stream) = listener.unless(Wish::Drain, source.open(&from, tables.clone())).await else {
+            return Ok(Ended::ByWish);
+        };
+        let mut stream = stream?;
+        let started = Instant::now();
         info!(mine = self.name(), source = identity.description, from = %from, "mining");
         self.enter(MineState::Running);
 
@@ -232,13 +257,12 @@ impl Mine {
             if wanted.has_changed().unwrap_or(false) && merge(&mut tables, &wanted.borrow_and_update()) {
                 stream.select(tables.clone());
             }
-            let progress = match stream.fill(&mut builder, BLOCK_BYTES, PATIENCE).await {
-                Ok(progress) => progress,
-                Err(error) => break Err(error),
-            };
+            let progress = stream.fill(&mut builder, BLOCK_BYTES, PATIENCE).await;
+            // What was read before an error is complete up to its last commit, and is kept: a source that breaks off
+            // again and again is got through all the same.
             let sent = match builder.seal() {
                 Some(block) => writer.send(block).await,
-                None if builder.len() >= BLOCK_BYTES => match builder.seal_part() {
+                None if progress.is_ok() && builder.len() >= BLOCK_BYTES => match builder.seal_part() {
                     Some(part) => writer.send(part).await,
                     None => true,
                 },
@@ -248,12 +272,14 @@ impl Mine {
                 // The writer's own error says why; it is returned below.
                 break Err(Error::new(Kind::Internal, "the writer of the log ended early"));
             }
-            if progress == Progress::End {
-                break Ok(Ended::BySource);
+            match progress {
+                Ok(Progress::Full | Progress::CaughtUp) => {}
+                Ok(Progress::Idle) if writer.is_idle() => backoff.quiet(started),
+                Ok(Progress::Idle) => {}
+                Ok(Progress::End) => break Ok(Ended::BySource),
+                Err(error) => break Err(error),
             }
-            backoff.succeeded();
         };
-        // What was read before an error of the source is complete up to its last commit, and is kept.
         writer.finish().await?;
         if ended.is_ok() {
             stream.close().await;
@@ -275,24 +301,44 @@ impl Mine {
         }
     }
 
-    /// Where to read from; a new log gets its starting position as its first commit, so that it stays the
-    /// starting position even when lode is killed before the first transaction comes.
-    async fn begin(&self, builder: &mut BlockBuilder, tables: &TableSelection) -> Result<Position> {
-        let log = &self.parts.log;
+    /// Where to read from; `None` when the wish to end comes first. A new log gets its starting position as its first
+    /// commit, durable before anything is read: it stays the starting position when lode is killed, or the source
+    /// lost, before the first transaction comes.
+    async fn begin(&self, tables: &TableSelection, listener: &mut Listener) -> Result<Option<Position>> {
+        let log = self.log();
         let tail = log.tail();
         let commit = match tail.commit {
             Some(commit) => commit,
             None => {
-                let position = self.parts.source.resolve(&self.parts.start).await?;
-                Commit { position, time_ms: now_ms() }
+                let position = self.parts.source.resolve(&self.parts.start);
+                let Some(position) = listener.unless(Wish::Drain, position).await else { return Ok(None) };
+                Commit { position: position?, time_ms: now_ms() }
             }
         };
         let position = commit.position.clone();
         if tail.next == Seq(0) || log.coverage() != *tables {
+            let mut builder = BlockBuilder::new(tail.next, log.schemas());
             builder.coverage(tables);
             builder.commit(commit);
+            let blocks: Vec<_> = builder.seal().into_iter().map(Arc::new).collect();
+            self.append(&blocks).await?;
         }
-        Ok(position)
+        Ok(Some(position))
+    }
+
+    /// Makes blocks durable, and then visible to the pipelines.
+    async fn append(&self, blocks: &[Arc<Block>]) -> Result<()> {
+        let tail = self.log().append(blocks.to_vec()).await.map_err(|error| {
+            // A store that is full or away is waited for: nothing is lost, as the source is read again from the tail.
+            let kind = if error.kind() == Kind::Environment { Kind::Unavailable } else { error.kind() };
+            Error::new(kind, describe(&error)).context("while appending to the log")
+        })?;
+        let now_ms = now_ms();
+        for block in blocks {
+            self.progress.durable(block, now_ms);
+        }
+        self.hub.publish(blocks, tail);
+        Ok(())
     }
 }
 
@@ -337,6 +383,11 @@ impl Writer {
         self.queue.send(Queued { block: Arc::new(block), _room: room }).await.is_ok()
     }
 
+    /// Whether everything that was queued is durable.
+    fn is_idle(&self) -> bool {
+        self.room.available_permits() == QUEUE_BYTES_MAX
+    }
+
     /// Waits until everything that was queued is durable.
     async fn finish(self) -> Result<()> {
         drop(self.queue);
@@ -350,16 +401,7 @@ async fn write(mine: Arc<Mine>, mut waiting: mpsc::Receiver<Queued>) -> Result<(
     let mut queued = Vec::new();
     while waiting.recv_many(&mut queued, QUEUE_BLOCKS_MAX).await > 0 {
         let blocks: Vec<_> = queued.iter().map(|queued| Arc::clone(&queued.block)).collect();
-        let tail = mine.parts.log.append(blocks.clone()).await.map_err(|error| {
-            // A store that is full or away is waited for: nothing is lost, as the source is read again from the tail.
-            let kind = if error.kind() == Kind::Environment { Kind::Unavailable } else { error.kind() };
-            Error::new(kind, describe(&error)).context("while appending to the log")
-        })?;
-        let now_ms = now_ms();
-        for block in &blocks {
-            mine.progress.durable(block, now_ms);
-        }
-        mine.hub.publish(&blocks, tail);
+        mine.append(&blocks).await?;
         queued.clear();
     }
     Ok(())

@@ -1,8 +1,8 @@
 //! A running pipeline: its routes, which start together, and end together when one of them fails.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 
 use super::route::{Route, RouteState};
 use super::signal::{Control, Wish};
@@ -12,15 +12,14 @@ pub struct Pipeline {
     name: String,
     routes: Vec<Arc<Route>>,
     control: Control,
-    task: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Pipeline {
     /// Starts all routes.
     pub fn start(name: String, routes: Vec<Arc<Route>>) -> Arc<Pipeline> {
         let control = Control::default();
-        let task = tokio::spawn(supervise(routes.clone(), control.clone()));
-        Arc::new(Pipeline { name, routes, control, task: Mutex::new(Some(task)) })
+        tokio::spawn(supervise(routes.clone(), control.clone()));
+        Arc::new(Pipeline { name, routes, control })
     }
 
     /// Its name.
@@ -38,12 +37,11 @@ impl Pipeline {
         self.control.tell(wish);
     }
 
-    /// Waits until every route has ended. Only the first caller waits; cancel-safe no more than once.
+    /// Waits until every route has ended: its sink is closed, and nothing more is written. Cancel-safe.
     pub async fn ended(&self) {
-        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(task) = task {
-            // A panic of a route was turned into its state by `supervise`.
-            let _ = task.await;
+        for route in &self.routes {
+            // The route, which is alive here, is the sender.
+            let _ = route.state().wait_for(RouteState::is_over).await;
         }
     }
 

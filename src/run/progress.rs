@@ -102,7 +102,7 @@ impl RouteProgress {
         self.read.fetch_add(changes, Ordering::Relaxed);
     }
 
-    /// Counts what a sink took: `changes` after the stages, and the `rows` that it made of them.
+    /// Counts what became durable: `changes` after the stages, and the `rows` that the sink made of them.
     pub fn add_written(&self, changes: u64, rows: u64) {
         self.delivered.fetch_add(changes, Ordering::Relaxed);
         self.written.fetch_add(rows, Ordering::Relaxed);
@@ -160,7 +160,7 @@ impl RouteProgress {
 pub struct RouteFigures {
     /// Changes of its tables that were read.
     pub changes_read: u64,
-    /// Changes that came out of the stages and are durable, or were handed to the sink.
+    /// Changes that came out of the stages and are durable in the sink.
     pub changes_delivered: u64,
     /// Rows the sink wrote; fewer than changes where changes of one key were put together.
     pub rows_written: u64,

@@ -1,9 +1,10 @@
 //! Drops what a log no longer has to keep.
 
-use std::convert::Infallible;
-use std::sync::Weak;
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
 use super::mine::Mine;
@@ -22,40 +23,49 @@ pub struct Policy {
     pub hold_bytes_max: Option<u64>,
 }
 
-/// Applies the policy for as long as the mine is alive. Cancel-safe between two looks.
-pub async fn keep(mine: Weak<Mine>, policy: Policy) -> Infallible {
+/// Applies the mine's policy until `over` is dropped or sent. A look at the log that has begun is ended: stores need not
+/// bear being dropped in the middle of one.
+pub async fn keep(mine: Arc<Mine>, mut over: oneshot::Receiver<()>) {
     let mut interval = tokio::time::interval(INTERVAL);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut held = false;
     loop {
-        interval.tick().await;
-        match mine.upgrade() {
-            Some(mine) => apply(&mine, &policy).await,
-            None => std::future::pending().await,
+        tokio::select! {
+            _ = &mut over => return,
+            _ = interval.tick() => held = apply(&mine, held).await,
         }
     }
 }
 
-async fn apply(mine: &Mine, policy: &Policy) {
+/// Looks once; tells whether something is held. `was_held` says whether that is known already.
+async fn apply(mine: &Mine, was_held: bool) -> bool {
+    let policy = mine.policy();
     let over = policy.hold_bytes_max.is_some_and(|most| mine.log().stat().stored_bytes > most);
     let hold = if over { None } else { mine.oldest_needed() };
     match mine.log().retain(&policy.keep, hold).await {
-        Ok(retained) if retained.held => {
-            warn!(mine = mine.name(), "old changes are kept because a pipeline has not read them yet");
-        }
-        Ok(retained) if retained.dropped_bytes > 0 => {
-            info!(
-                mine = mine.name(),
-                horizon = retained.horizon.0,
-                bytes = retained.dropped_bytes,
-                "dropped old changes"
-            );
-            if over {
+        Ok(retained) => {
+            if retained.held && !was_held {
+                warn!(mine = mine.name(), "old changes are kept because a pipeline has not read them yet");
+            }
+            if retained.dropped_bytes > 0 {
+                info!(
+                    mine = mine.name(),
+                    horizon = retained.horizon.0,
+                    bytes = retained.dropped_bytes,
+                    "dropped old changes"
+                );
+            }
+            if retained.dropped_bytes > 0 && over {
                 warn!(
                     mine = mine.name(),
                     "the log had reached its limit; pipelines that lag may have lost their place"
                 );
             }
+            retained.held
         }
-        Ok(_) => {}
-        Err(error) => warn!(mine = mine.name(), "old changes could not be dropped: {error:?}"),
+        Err(error) => {
+            warn!(mine = mine.name(), "old changes could not be dropped: {error:?}");
+            was_held
+        }
     }
 }

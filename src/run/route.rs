@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use bytes::Bytes;
 use serde::Serialize;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::aside::AsideFile;
@@ -19,17 +21,20 @@ use super::stages::Stages;
 use crate::error::{Error, Kind, Result};
 use crate::model::block::{Block, ChangeEntry, Entry, SchemaBook, parse_schema};
 use crate::model::change::{Batch, Change};
-use crate::model::position::{Cursor, Position, Seq};
+use crate::model::position::{Position, Seq};
+use crate::model::row::Row;
 use crate::model::schema::{SchemaNo, TableSchema};
 use crate::model::spec::Start;
 use crate::model::table::TableSet;
 use crate::plan::StagePlan;
-use crate::sink::{Sink, SinkKind, SinkRoute};
+use crate::sink::{Sink, SinkKind, SinkRoute, Written};
 
 /// How long a quiet feed is listened to before new wishes are looked at.
 const PATIENCE: Duration = Duration::from_millis(200);
 /// Bytes of row images in one batch, at the most.
 const BATCH_BYTES_MAX: usize = 8 << 20;
+/// Bytes of log blocks that one batch may keep in memory: a route of small rows spread over a log of large ones.
+const HELD_BYTES_MAX: usize = 32 << 20;
 /// A cursor that moves without changes is made durable so often.
 const CURSOR_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -138,14 +143,15 @@ impl Route {
     }
 
     /// How far its sink is behind the log, by the clock of the source's server: 0 when everything mined is
-    /// delivered. `None` for a direct route, and before the first transaction.
+    /// delivered. `None` for a direct route, and while it is not known: before the first transaction since the start
+    /// is durable.
     pub fn lag_ms(&self) -> Option<i64> {
         let mine = self.parts.origin.mine()?;
-        if self.progress.durable_next() >= mine.hub().tail().borrow().next {
+        let tail = mine.hub().tail().borrow().clone();
+        if self.progress.durable_next() >= tail.next {
             return Some(0);
         }
-        let mined = mine.progress().commit_time_ms()?;
-        Some((mined - self.progress.commit_time_ms().unwrap_or(mined)).max(0))
+        Some((tail.commit?.time_ms - self.progress.commit_time_ms()?).max(0))
     }
 
     /// Delivers until a wish, the end of the source, or an error that trying again does not mend; the state
@@ -205,7 +211,7 @@ impl Route {
         }
     }
 
-    /// Opens sink and feed, and delivers until something ends it.
+    /// Opens the sink, and delivers until something ends it.
     async fn session(&self, listener: &mut Listener, backoff: &mut Backoff) -> Result<Ended> {
         let parts = &self.parts;
         let stages = Stages::compile(&parts.stages, &parts.source_name).map_err(|error| {
@@ -214,46 +220,73 @@ impl Route {
             advice.into_iter().fold(error, Error::advice)
         })?;
         let mut sink = parts.sink_kind.sink(parts.sink.clone())?;
-        let cursor = match sink.open().await? {
+        let ended = self.deliver(sink.as_mut(), stages, listener, backoff).await;
+        // A sink that failed is closed as well as it can be; the first error is the one that counts.
+        let closed = sink.close().await;
+        let ended = ended?;
+        closed?;
+        Ok(ended)
+    }
+
+    /// Opens the feed behind the sink's cursor, and delivers.
+    async fn deliver(
+        &self,
+        sink: &mut dyn Sink,
+        stages: Stages,
+        listener: &mut Listener,
+        backoff: &mut Backoff,
+    ) -> Result<Ended> {
+        let parts = &self.parts;
+        let Some(cursor) = listener.unless(Wish::Stop, sink.open()).await else { return Ok(Ended::ByWish) };
+        let cursor = match cursor? {
             Some(cursor) => cursor,
-            None => self.begin(sink.as_mut()).await?,
+            None => {
+                let first = parts.origin.first_cursor(parts.start.clone());
+                let Some(first) = listener.unless(Wish::Stop, first).await else { return Ok(Ended::ByWish) };
+                let first = first?;
+                // Durable before anything is delivered: a crash after this begins here again, and not at what `now`
+                // means then.
+                write(sink, Batch { changes: Vec::new(), cursor: Some(first.clone()) }).await?;
+                first
+            }
         };
-        self.progress.durable(cursor.next, cursor.position.clone());
-        let feed = parts.origin.open(&cursor).await?;
+        let Some(feed) = listener.unless(Wish::Stop, parts.origin.open(&cursor)).await else {
+            return Ok(Ended::ByWish);
+        };
+        let feed = feed?;
+        self.progress.durable(cursor.next, cursor.position);
         info!(pipeline = parts.pipeline, route = parts.sink.key, from = cursor.next.0, "delivering");
         self.enter(RouteState::Running);
-
-        let mut delivery = Delivery {
+        let delivery = Delivery {
             route: self,
             schemas: feed.schemas(),
             taken: Vec::new(),
             feed,
             stages,
             sink,
-            source: cursor.source,
-            log: cursor.log,
             next: cursor.next,
+            drain_to: None,
             changes: Vec::new(),
             bytes: 0,
+            held_bytes: 0,
             ready: None,
+            unproven: Unproven::default(),
             aside: parts.aside.clone().map(AsideFile::new),
+            started: Instant::now(),
             moved_at: Instant::now(),
         };
-        let ended = delivery.run(listener, backoff).await;
-        // A sink that failed is closed as well as it can be; the first error is the one that counts.
-        let closed = delivery.sink.close().await;
-        let ended = ended?;
-        closed?;
-        Ok(ended)
+        delivery.run(listener, backoff).await
     }
+}
 
-    /// Makes the starting point durable before anything is delivered: a crash after this begins here again, and not
-    /// at what `now` means then.
-    async fn begin(&self, sink: &mut dyn Sink) -> Result<Cursor> {
-        let cursor = self.parts.origin.first_cursor(self.parts.start.clone()).await?;
-        sink.write(Batch { changes: Vec::new(), cursor: Some(cursor.clone()) }).await?;
-        Ok(cursor)
+/// Writes a batch, and gives the proof that its cursor is durable, which a batch with a cursor always has.
+async fn write(sink: &mut dyn Sink, batch: Batch) -> Result<Written> {
+    let has_cursor = batch.cursor.is_some();
+    let written = sink.write(batch).await?;
+    if has_cursor && written.durable.is_none() {
+        return Err(Error::new(Kind::Internal, "the sink did not say that the batch is durable"));
     }
+    Ok(written)
 }
 
 /// A running session of a route.
@@ -264,65 +297,91 @@ struct Delivery<'a> {
     /// For each schema number seen: the schema when its table is wanted.
     taken: Vec<Option<Option<Arc<TableSchema>>>>,
     stages: Stages,
-    sink: Box<dyn Sink>,
-    source: String,
-    log: Option<crate::model::position::LogEpoch>,
+    sink: &'a mut dyn Sink,
     /// The first entry that was not looked at yet.
     next: Seq,
+    /// Where the log ended when the wish to drain came.
+    drain_to: Option<Seq>,
     /// Changes for the next batch, in order.
     changes: Vec<Change>,
     /// Bytes of their rows.
     bytes: usize,
+    /// Bytes of the blocks that they keep in memory: a small row keeps the whole block that it came in.
+    held_bytes: usize,
     /// The last commit looked at, when it is not durable yet.
     ready: Option<Ready>,
+    /// What the sink took and has not proven to be durable.
+    unproven: Unproven,
     aside: Option<AsideFile>,
+    started: Instant,
     moved_at: Instant,
 }
 
 /// A place where a batch may end.
+#[derive(Default)]
 struct Ready {
     /// How many of the waiting changes lie before it.
     changes: usize,
+    /// What of the other figures belongs to these changes.
+    bytes: usize,
+    held_bytes: usize,
     next: Seq,
     position: Position,
     time_ms: i64,
 }
 
+/// Parts of a transaction that is not complete in the sink.
+#[derive(Default)]
+struct Unproven {
+    parts: u32,
+    changes: u64,
+    rows: u64,
+}
+
 impl Delivery<'_> {
-    async fn run(&mut self, listener: &mut Listener, backoff: &mut Backoff) -> Result<Ended> {
+    async fn run(mut self, listener: &mut Listener, backoff: &mut Backoff) -> Result<Ended> {
         loop {
             let wish = listener.wish();
             if wish == Wish::Stop {
                 return Ok(Ended::ByWish);
             }
             if wish == Wish::Drain && self.is_drained() {
-                self.flush().await?;
+                self.flush(backoff).await?;
                 return Ok(Ended::ByWish);
             }
             match self.feed.next(PATIENCE).await? {
                 Next::Block(block) => {
-                    self.take(&block).await?;
-                    backoff.succeeded();
-                    if !self.feed.has_more() && !self.changes.is_empty() {
-                        self.flush().await?;
+                    self.take(&block, backoff).await?;
+                    if !self.feed.has_more() && (!self.changes.is_empty() || self.unproven.parts > 0) {
+                        self.flush(backoff).await?;
                     }
                     self.route.enter(RouteState::Running);
+                    // A route that is far behind finds its next block at hand again and again, and would keep its
+                    // thread from the mine and from other routes.
+                    tokio::task::yield_now().await;
                 }
-                Next::Idle => self.route.enter(self.quiet_state()),
+                Next::Idle => {
+                    backoff.quiet(self.started);
+                    self.route.enter(self.quiet_state());
+                }
                 Next::End => {
-                    self.flush().await?;
+                    self.flush(backoff).await?;
                     return Ok(Ended::BySource);
                 }
             }
             if self.moved_at.elapsed() >= CURSOR_INTERVAL {
-                self.flush().await?;
+                self.flush(backoff).await?;
             }
         }
     }
 
     /// Looks at every entry of a block from `next` on.
-    async fn take(&mut self, block: &Block) -> Result<()> {
+    async fn take(&mut self, block: &Block, backoff: &mut Backoff) -> Result<()> {
         let mut read = 0;
+        let mut is_held = false;
+        // Pipelines share the bytes, but not the counter of who uses them: it would wander between the cores with
+        // every row.
+        let payload = Bytes::from_owner(block.payload.clone());
         for entry in block.entries() {
             let (seq, entry) = entry.map_err(|_| malformed(self.next))?;
             if seq < self.next {
@@ -331,19 +390,29 @@ impl Delivery<'_> {
             match entry {
                 Entry::Change(change) => {
                     if let Some(table) = self.table(change.schema)? {
-                        read += 1;
-                        self.change(block, seq, &change, table)?;
                         if self.is_full() {
-                            self.flush_full().await?;
+                            self.flush_full(backoff).await?;
+                            is_held = false;
+                        }
+                        read += 1;
+                        if self.change(&payload, seq, &change, table)? && !is_held {
+                            self.held_bytes += payload.len();
+                            is_held = true;
                         }
                     }
                 }
                 Entry::Commit { time_ms, offset, file, gtid } => {
-                    let position = Position { gtid: gtid.to_owned(), file: file.to_owned(), offset };
-                    self.ready =
-                        Some(Ready { changes: self.changes.len(), next: seq.plus(1), position, time_ms });
+                    let ready = self.ready.get_or_insert_default();
+                    ready.changes = self.changes.len();
+                    (ready.bytes, ready.held_bytes) = (self.bytes, self.held_bytes);
+                    (ready.next, ready.time_ms) = (seq.plus(1), time_ms);
+                    // Transactions may be small and many: the texts of the one before are written over.
+                    ready.position.offset = offset;
+                    file.clone_into(&mut ready.position.file);
+                    gtid.clone_into(&mut ready.position.gtid);
                     if self.is_full() {
-                        self.flush().await?;
+                        self.flush(backoff).await?;
+                        is_held = false;
                     }
                 }
                 Entry::Schema { no, json } => {
@@ -375,39 +444,37 @@ impl Delivery<'_> {
         Ok(taken)
     }
 
+    /// Sends one change through the stages; tells whether anything came out.
     fn change(
         &mut self,
-        block: &Block,
+        payload: &Bytes,
         seq: Seq,
         entry: &ChangeEntry<'_>,
         table: Arc<TableSchema>,
-    ) -> Result<()> {
-        let change = Change {
-            seq,
-            op: entry.op,
-            before: entry.before.map(|image| block.row(&table, image)),
-            after: entry.after.map(|image| block.row(&table, image)),
-            table,
-            time_ms: entry.time_ms,
-        };
-        self.bytes += entry.before.map_or(0, <[u8]>::len) + entry.after.map_or(0, <[u8]>::len);
-        let Some(aside) = &mut self.aside else {
-            return self
-                .stages
-                .apply(change, &mut self.changes)
-                .map_err(|error| self.in_pipeline(error.into()));
-        };
+    ) -> Result<bool> {
+        let row = |image| Row { schema: Arc::clone(&table), image: payload.slice_ref(image) };
+        let (before, after) = (entry.before.map(row), entry.after.map(row));
+        let change = Change { seq, op: entry.op, before, after, table, time_ms: entry.time_ms };
         let kept = self.changes.len();
-        let original = change.clone();
+        let original = self.aside.is_some().then(|| change.clone());
         if let Err(error) = self.stages.apply(change, &mut self.changes) {
-            self.changes.truncate(kept);
-            let error = Error::from(error).to_string();
+            let error = Error::from(error);
+            let Some((aside, original)) = self.aside.as_mut().zip(original) else {
+                return Err(self.in_pipeline(error));
+            };
+            let error = error.to_string();
             aside.write(&original, &error)?;
             self.route.progress.add_aside();
             warn!(pipeline = self.route.parts.pipeline, "a row was set aside: {error}");
             self.route.events.tell(Event::Aside { pipeline: self.route.parts.pipeline.clone(), error });
         }
-        Ok(())
+        let image_bytes = |row: &Option<Row>| row.as_ref().map_or(0, |row| row.image.len());
+        let emitted = &self.changes[kept..];
+        self.bytes += emitted
+            .iter()
+            .map(|change| image_bytes(&change.before) + image_bytes(&change.after))
+            .sum::<usize>();
+        Ok(!emitted.is_empty())
     }
 
     fn in_pipeline(&self, error: Error) -> Error {
@@ -415,35 +482,36 @@ impl Delivery<'_> {
     }
 
     fn is_full(&self) -> bool {
-        self.changes.len() >= self.route.parts.batch_rows_max || self.bytes >= BATCH_BYTES_MAX
+        self.changes.len() >= self.route.parts.batch_rows_max
+            || self.bytes >= BATCH_BYTES_MAX
+            || self.held_bytes >= HELD_BYTES_MAX
     }
 
-    /// Makes room in the middle of a transaction: by the complete transactions that wait, or else by a part of
-    /// this one.
-    async fn flush_full(&mut self) -> Result<()> {
-        if self.ready.as_ref().is_some_and(|ready| ready.changes > 0) {
-            return self.flush().await;
+    /// Makes room: by the complete transactions that wait, and if that is not enough by a part of the one that
+    /// follows them.
+    async fn flush_full(&mut self, backoff: &mut Backoff) -> Result<()> {
+        // The cursor of what is complete comes first in any case. Behind a part it would end the sink's transaction in
+        // the middle of the source's.
+        self.flush(backoff).await?;
+        if !self.is_full() {
+            return Ok(());
         }
         let changes = std::mem::take(&mut self.changes);
-        self.bytes = 0;
+        (self.bytes, self.held_bytes) = (0, 0);
+        self.unproven.parts += 1;
         self.write(Batch { changes, cursor: None }).await
     }
 
-    /// Writes all complete transactions, and the cursor behind them.
-    async fn flush(&mut self) -> Result<()> {
+    /// Writes all complete transactions, and the cursor behind them. Does nothing when no commit was seen since.
+    async fn flush(&mut self, backoff: &mut Backoff) -> Result<()> {
         let Some(ready) = self.ready.take() else { return Ok(()) };
         let rest = self.changes.split_off(ready.changes);
         let changes = std::mem::replace(&mut self.changes, rest);
-        if self.changes.is_empty() {
-            self.bytes = 0;
-        }
-        let cursor = Cursor {
-            source: self.source.clone(),
-            log: self.log,
-            next: ready.next,
-            position: Some(ready.position),
-        };
+        self.bytes -= ready.bytes;
+        self.held_bytes -= ready.held_bytes;
+        let cursor = self.feed.cursor(ready.next, ready.position);
         self.write(Batch { changes, cursor: Some(cursor) }).await?;
+        backoff.succeeded();
         self.route.progress.committed(ready.time_ms, now_ms());
         self.moved_at = Instant::now();
         Ok(())
@@ -451,28 +519,23 @@ impl Delivery<'_> {
 
     async fn write(&mut self, batch: Batch) -> Result<()> {
         let changes = batch.changes.len() as u64;
-        let has_cursor = batch.cursor.is_some();
-        let written = self.sink.write(batch).await.map_err(|error| self.in_pipeline(error))?;
-        self.route.progress.add_written(changes, written.rows);
-        match written.durable {
-            Some(durable) => {
-                let cursor = durable.cursor();
-                self.route.progress.durable(cursor.next, cursor.position.clone());
-                Ok(())
-            }
-            None if has_cursor => {
-                Err(Error::new(Kind::Internal, "the sink did not say that the batch is durable"))
-            }
-            None => Ok(()),
+        let written = write(self.sink, batch).await.map_err(|error| self.in_pipeline(error))?;
+        self.unproven.changes += changes;
+        self.unproven.rows += written.rows;
+        if let Some(durable) = written.durable {
+            let Unproven { changes, rows, .. } = std::mem::take(&mut self.unproven);
+            self.route.progress.add_written(changes, rows);
+            let cursor = durable.cursor();
+            self.route.progress.durable(cursor.next, cursor.position.clone());
         }
+        Ok(())
     }
 
     /// Whether everything that was mined before the wish to end is looked at.
-    fn is_drained(&self) -> bool {
-        match self.route.parts.origin.mine() {
-            Some(mine) => mine.state().borrow().is_over() && !self.feed.has_more(),
-            None => true,
-        }
+    fn is_drained(&mut self) -> bool {
+        // A direct feed has nothing that was mined and waits.
+        let Some(tail) = self.feed.tail() else { return true };
+        self.next >= *self.drain_to.get_or_insert(tail)
     }
 
     fn quiet_state(&self) -> RouteState {

@@ -201,6 +201,20 @@ impl Decoder {
         false
     }
 
+    /// Another file begins, at its first event.
+    pub fn next_file(&mut self, file: &str) {
+        file.clone_into(&mut self.file);
+        self.offset = 4;
+        self.touch_boundary();
+    }
+
+    /// Nothing follows: writes the last place between two transactions if it is not written yet.
+    pub fn finish(&mut self, out: &mut BlockBuilder) {
+        if self.unwritten && out.open_changes() == 0 {
+            self.write_commit(out);
+        }
+    }
+
     /// Takes one event.
     pub fn event(&mut self, event: &Event<'_>, out: &mut BlockBuilder) -> Result<Step> {
         if event.kind == kind::TABLE_MAP {

@@ -240,7 +240,8 @@ impl Shared {
     /// is read for it; that is rare enough.
     fn rewind(&self, writer: &mut Writer) -> Result<()> {
         let recovered = recover(&self.folder, self.epoch)?;
-        self.state.write().unwrap_or_else(PoisonError::into_inner).segments = Arc::new(recovered.segments.clone());
+        self.state.write().unwrap_or_else(PoisonError::into_inner).segments =
+            Arc::new(recovered.segments.clone());
         *writer = Writer::new(self.folder.clone(), self.epoch, &self.options, recovered)?;
         Ok(())
     }
