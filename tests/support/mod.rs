@@ -1,3 +1,4 @@
-//! What live tests share.
+//! What live tests share. Each test program uses a part of it.
+#![allow(dead_code)]
 
 pub mod servers;

@@ -38,7 +38,8 @@ impl MariaDb {
     pub async fn start(options: &[&str]) -> Server {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let data = folder.path().join("data");
-        run(Command::new("mariadb-install-db").args([
+        // Servers that share a folder for temporary tables take each other's names.
+        run(Command::new("mariadb-install-db").env("TMPDIR", folder.path()).args([
             "--no-defaults".to_owned(),
             format!("--datadir={}", data.display()),
             "--auth-root-authentication-method=normal".to_owned(),
@@ -57,7 +58,7 @@ impl MySql {
         let root = mysql_root();
         let program = Program::MySql { root };
         let mut command = program.command();
-        command.args(program.common(folder.path())).arg("--initialize-insecure");
+        command.args(program.common(folder.path())).arg("--initialize-insecure").env("TMPDIR", folder.path());
         run(&mut command);
         Server::launch(folder, program, options).await
     }
@@ -144,6 +145,7 @@ impl Server {
             .program
             .command()
             .args(self.program.common(folder))
+            .env("TMPDIR", folder)
             .args([
                 format!("--socket={}", folder.join("s").display()),
                 format!("--pid-file={}", folder.join("pid").display()),
