@@ -406,7 +406,7 @@ fn shown(value: &Value<'_>) -> String {
         Value::DateTime(v) => v.to_string(),
         Value::Timestamp(v) => v.to_string(),
         Value::Time(v) => v.to_string(),
-        Value::Bytes(v) => v.iter().fold("0x".to_owned(), |hex, byte| hex + &format!("{byte:02X}")),
+        Value::Bytes(v) => v.iter().fold("0x".to_owned(), |hex, byte| hex + format!("{byte:02X}").as_str()),
     }
 }
 

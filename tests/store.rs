@@ -122,6 +122,35 @@ async fn an_unfinished_transaction_is_invisible_and_cut_on_open() {
 }
 
 #[tokio::test]
+async fn an_unfinished_transaction_can_be_begun_again() {
+    for (_dir, store) in stores() {
+        let log = store.open("shop").await.unwrap();
+        let mut ledger = Ledger::default();
+        let whole = ledger.transaction(3);
+        log.append(vec![whole.clone()]).await.unwrap();
+        // Enough for several segments, with a schema and tables that the second try does not bring.
+        ledger.builder.coverage(&tables("late"));
+        ledger.changes(40, 2000, 1);
+        let parts = vec![Arc::new(ledger.builder.seal_part().unwrap()), ledger.part(100)];
+        for part in parts {
+            log.append(vec![part]).await.unwrap();
+        }
+
+        let mut again = Ledger::resume(log.as_ref());
+        let (part, rest) = (again.part(2), again.transaction(1));
+        log.append(vec![part.clone()]).await.unwrap();
+        log.append(vec![rest.clone()]).await.unwrap();
+        assert_eq!(log.tail().next, rest.end());
+        assert_eq!(log.coverage(), TableSelection::default());
+        let expected = [whole, part, rest];
+        assert_same(&log.read(Seq(0), usize::MAX).await.unwrap(), &expected);
+        drop(log);
+        let log = store.open("shop").await.unwrap();
+        assert_same(&log.read(Seq(0), usize::MAX).await.unwrap(), &expected);
+    }
+}
+
+#[tokio::test]
 async fn blocks_that_do_not_follow_or_are_malformed_are_refused_without_a_trace() {
     for (_dir, store) in stores() {
         let log = store.open("shop").await.unwrap();

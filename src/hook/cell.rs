@@ -165,6 +165,16 @@ impl Cell {
         }
     }
 
+    /// The digits of a decimal, filled up to the column's scale: but in the wide type of computed decimals, where thirty
+    /// zeros would say nothing, they stay as they were computed.
+    fn digits_for(&self, filled: &Decimal, scale: u8) -> String {
+        match self {
+            Cell::Decimal(own) if scale == OWN_SCALE => own.to_string(),
+            Cell::Int(own) if scale == OWN_SCALE => own.to_string(),
+            _ => filled.to_string(),
+        }
+    }
+
     /// The same value for a column of type `ty`; `None` when that would change it.
     pub fn fit(&self, ty: &ColumnType) -> Option<Value<'_>> {
         if matches!(self, Cell::Null) {
@@ -184,7 +194,7 @@ impl Cell {
                 };
                 let negative = number < Decimal::from(0_u64);
                 let fits = number.precision() <= usize::from(*precision) && !(*unsigned && negative);
-                fits.then(|| Value::Decimal(Cow::Owned(number.to_string())))
+                fits.then(|| Value::Decimal(Cow::Owned(self.digits_for(&number, *scale))))
             }
             ColumnType::Float => match self {
                 Cell::Float(v) => {

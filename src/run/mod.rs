@@ -1,3 +1,14 @@
-//! What runs: stages between a log and a sink.
+//! What a plan becomes: mines that read sources, and routes that deliver to sinks.
 
+pub mod aside;
+pub mod backoff;
+pub mod event;
+pub mod feed;
+pub mod hub;
+pub mod mine;
+pub mod pipeline;
+pub mod progress;
+pub mod retention;
+pub mod route;
+pub mod signal;
 pub mod stages;

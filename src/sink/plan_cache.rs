@@ -38,11 +38,6 @@ impl<P> PlanCache<P> {
         self.plans.insert(address(table, schema), entry);
         plan
     }
-
-    /// To be called when something that plans rest on has changed.
-    pub fn clear(&mut self) {
-        self.plans.clear();
-    }
 }
 
 fn address(table: &Arc<TableSchema>, schema: &Arc<TableSchema>) -> (usize, usize) {

@@ -127,6 +127,10 @@ impl Log for MemoryLog {
 
     async fn append(&self, blocks: Vec<Arc<Block>>) -> Result<Tail> {
         let mut content = self.kept.lock();
+        if blocks.first().is_some_and(|first| first.first == content.tail.next) {
+            // The miner begins an unfinished transaction again.
+            content.cut();
+        }
         let next = content.next();
         let contents = match examine(&blocks, next, &mut content.ahead) {
             Ok(contents) => contents,

@@ -1,4 +1,6 @@
-//! What live tests share. Each test program uses a part of it.
+//! What live tests and benches share.
+
+// Each test binary uses its own part of this module.
 #![allow(dead_code)]
 
 pub mod servers;

@@ -22,7 +22,7 @@ use self::session::Session;
 use super::settings::{self, TableOptions};
 use super::target::TableTemplate;
 use super::{Durable, Sink, SinkKind, SinkRoute, Written, cursor_row};
-use crate::client::mysql::place;
+use crate::client::mysql::{self, place};
 use crate::error::{Error, Kind, Result};
 use crate::model::change::Batch;
 use crate::model::connection::Connection;
@@ -53,6 +53,21 @@ impl SinkKind for Mysql {
             session: None,
             overdue: Vec::new(),
         }))
+    }
+}
+
+/// What an error of the driver means for a sink, which needs other rights than a source.
+fn failure(error: mysql_async::Error, doing: &str) -> Error {
+    match error {
+        // No right on the database, the table, the column, the routine.
+        mysql_async::Error::Server(server) if matches!(server.code, 1044 | 1142 | 1143 | 1370) => {
+            Error::new(Kind::Environment, format!("{doing}: the server says {}: {}", server.code, server.message))
+                .advice(
+                    "give the user the rights: GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER ON <database>.* TO \
+                     <user>; with create_tables = off CREATE and ALTER are needed for the table lode_cursor only",
+                )
+        }
+        error => mysql::failure(error, doing),
     }
 }
 

@@ -10,8 +10,8 @@ use mysql_async::{Conn, Params, Value as SqlValue};
 use super::statement::{Plan, parameters, present};
 use super::table::{Target, add_columns, create_table, quote};
 use super::types::{Flavor, parameter};
-use super::{Config, SchemaPair};
-use crate::client::mysql::{connect, failure, options};
+use super::{Config, SchemaPair, failure};
+use crate::client::mysql::{connect, options};
 use crate::error::{Error, Kind, Result};
 use crate::model::change::{Batch, Change};
 use crate::model::position::Cursor;
@@ -35,6 +35,9 @@ const STATEMENT_BYTES_MAX: usize = 4 << 20;
 /// Up to here each number of rows has its own statement; above, powers of two.
 const EXACT_ROWS_MAX: usize = 16;
 
+/// How often a table is looked at while others change it.
+const ATTEMPTS_MAX: usize = 5;
+
 /// Values arrive as they are, or not at all: no silent cuts, dates as the source had them, and a zero is a zero.
 const SESSION: &str = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION', \
      time_zone = '+00:00', foreign_key_checks = 1, unique_checks = 1, lock_wait_timeout = 60, autocommit = 0";
@@ -43,6 +46,8 @@ const SESSION: &str = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,ALLOW_INVALID_D
 const ER_NO_SUCH_TABLE: u16 = 1146;
 /// Duplicate entry for a unique key.
 const ER_DUP_ENTRY: u16 = 1062;
+/// There is such a column already.
+const ER_DUP_FIELDNAME: u16 = 1060;
 /// A lock was not to be had in time.
 const ER_LOCK_WAIT_TIMEOUT: u16 = 1205;
 
@@ -488,46 +493,41 @@ impl Fitting<'_> {
         writes: bool,
     ) -> Result<Target> {
         let options = self.config.options;
-        let known = match known {
-            Some(target) => Some(target),
-            None => Target::load(conn, name).await?,
-        };
-        let mut target = match known {
-            Some(target) => target,
-            None if !options.create_tables => {
-                return Err(Error::new(Kind::Environment, format!("the target has no table {name}"))
-                    .advice("make the table, or set create_tables = on"));
+        // What is remembered may be out of date: other routes may write to the same table, and make it grow.
+        let mut known = known.filter(|target| target.has_columns(schema));
+        for _ in 0..ATTEMPTS_MAX {
+            if known.is_none() {
+                known = Target::load(conn, name).await?;
             }
-            None => {
-                self.change(conn, name, &create_table(name, schema, options.mode, self.flavor)).await?;
-                Target::load(conn, name).await?.ok_or_else(|| {
-                    Error::new(Kind::Internal, format!("table {name} is not there after it was made"))
-                })?
+            let Some(mut target) = known.take() else {
+                if !options.create_tables {
+                    return Err(Error::new(Kind::Environment, format!("the target has no table {name}"))
+                        .advice("make the table, or set create_tables = on"));
+                }
+                let sql = create_table(name, schema, options.mode, self.flavor);
+                self.change(conn, &sql).await.map_err(|error| not_changed(error, name))?;
+                continue;
+            };
+            let missing = target.missing(schema, options, writes)?;
+            if missing.is_empty() {
+                return Ok(target);
             }
-        };
-        let missing = target.missing(schema, options, writes)?;
-        if !missing.is_empty() {
-            self.change(conn, name, &add_columns(name, &missing, self.flavor)).await?;
-            target.added(&missing);
+            match self.change(conn, &add_columns(name, &missing, self.flavor)).await {
+                Ok(()) => {
+                    target.added(&missing);
+                    return Ok(target);
+                }
+                // Another route was quicker.
+                Err(mysql_async::Error::Server(error)) if error.code == ER_DUP_FIELDNAME => {}
+                Err(error) => return Err(not_changed(error, name)),
+            }
         }
-        Ok(target)
+        Err(Error::new(Kind::Unavailable, format!("table {name} is being changed by others all the time")))
     }
 
-    async fn change(&self, conn: &mut Conn, name: &str, sql: &str) -> Result<()> {
-        let failed = |error| {
-            failure(error, &format!("cannot make or change table {name}")).advice(
-                "give the user the rights CREATE and ALTER, or make the table and set create_tables = off",
-            )
-        };
-        conn.query_drop(format!("SET SESSION lock_wait_timeout = {}", self.patience))
-            .await
-            .map_err(failed)?;
-        conn.query_drop(sql).await.map_err(|error| match &error {
-            mysql_async::Error::Server(server) if server.code == ER_LOCK_WAIT_TIMEOUT => {
-                failure(error, &format!("others hold table {name}"))
-            }
-            _ => failed(error),
-        })
+    async fn change(&self, conn: &mut Conn, sql: &str) -> Result<(), mysql_async::Error> {
+        conn.query_drop(format!("SET SESSION lock_wait_timeout = {}", self.patience)).await?;
+        conn.query_drop(sql).await
     }
 }
 
@@ -607,6 +607,17 @@ impl Failed {
 
     fn into_error(self) -> Error {
         self.error
+    }
+}
+
+/// Why a table could not be made or changed.
+fn not_changed(error: mysql_async::Error, name: &str) -> Error {
+    match &error {
+        mysql_async::Error::Server(server) if server.code == ER_LOCK_WAIT_TIMEOUT => {
+            failure(error, &format!("others hold table {name}"))
+        }
+        _ => failure(error, &format!("cannot make or change table {name}"))
+            .advice("make or change the table yourself, and set create_tables = off"),
     }
 }
 

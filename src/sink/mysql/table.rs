@@ -3,8 +3,8 @@
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
+use super::failure;
 use super::types::{Flavor, TargetColumn, declaration, keeps, row_bytes};
-use crate::client::mysql::failure;
 use crate::error::{Error, Kind, Result};
 use crate::model::schema::{ColumnType, TableSchema};
 use crate::sink::settings::{Mode, OP_COLUMN, SEQ_COLUMN, TIME_COLUMN, TableOptions};
@@ -141,6 +141,11 @@ impl Target {
             .advice("add such a key, or set mode = append"));
         }
         Ok(missing)
+    }
+
+    /// Whether there is a column for every one of `schema`.
+    pub fn has_columns(&self, schema: &TableSchema) -> bool {
+        schema.columns.iter().all(|column| self.column(&column.name).is_some())
     }
 
     /// Takes note of columns that were added.

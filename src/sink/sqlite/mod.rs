@@ -3,7 +3,7 @@
 //! Changes are applied one by one in the order of the log. That is as fast as anything in a database of the same
 //! process, and right for secondary unique keys and foreign keys without further thought.
 //!
-//! How values are kept, all exactly:
+//! How values are kept, all exactly but for the sign of a negative zero, which SQLite does not have:
 //!
 //! | type | in SQLite |
 //! |---|---|

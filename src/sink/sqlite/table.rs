@@ -137,6 +137,11 @@ impl Target {
         }
     }
 
+    /// Whether there is a column for every one of `schema`.
+    pub fn has_columns(&self, schema: &TableSchema) -> bool {
+        schema.columns.iter().all(|column| self.column(&column.name).is_some())
+    }
+
     fn check_column(
         &mut self,
         db: &Connection,

@@ -116,6 +116,7 @@ impl Writer {
                 run.execute(&plan.put_some(&present), &[(row, &present)])
             }
             Step::Patch { key, row } => {
+                let run = Run { row: key, ..run };
                 let present = present(row);
                 let found = run
                     .execute(&plan.patch(&present), &[(row, &present), (key, &plan.key_in(&key.schema)?)])?;
@@ -205,7 +206,9 @@ impl Writer {
             return Err(Error::new(Kind::Environment, format!("the table {name} is lode's own"))
                 .advice("choose another target table"));
         }
-        let mut target = match self.targets.remove(&name) {
+        // What is remembered may be out of date: other routes may write to the same table, and make it grow.
+        let known = self.targets.remove(&name).filter(|target| target.has_columns(schema));
+        let mut target = match known {
             Some(target) => target,
             None => match Target::load(&self.db, &name).map_err(|error| db_error(error, &name))? {
                 Some(target) => target,

@@ -1,0 +1,420 @@
+//! The miner: one reader of one source, which appends to one log and wakes the pipelines.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::backoff::Backoff;
+use super::event::{Event, Events};
+use super::hub::Hub;
+use super::progress::{MineProgress, RouteProgress, now_ms};
+use super::retention::{self, Policy};
+use super::signal::{Listener, Wish};
+use crate::error::{Error, Kind, Result};
+use crate::model::block::{Block, BlockBuilder, Commit};
+use crate::model::position::{Position, Seq};
+use crate::model::spec::Start;
+use crate::model::table::{TableSelection, TableSet};
+use crate::source::{Progress, Source};
+use crate::store::Log;
+
+/// A block is sealed when it has so many bytes, or when the source has nothing more at hand.
+const BLOCK_BYTES: usize = 512 << 10;
+/// Blocks that wait for the store, in bytes. The source is not read while this is full.
+const QUEUE_BYTES_MAX: usize = 8 << 20;
+/// Blocks that wait for the store, in number.
+const QUEUE_BLOCKS_MAX: usize = 256;
+/// How long a quiet source is listened to before new wishes are looked at.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// What a mine is made of.
+pub struct MineParts {
+    /// Name shown to people.
+    pub name: String,
+    /// What is mined.
+    pub source: Arc<dyn Source>,
+    /// Where it goes.
+    pub log: Arc<dyn Log>,
+    /// Where a new log begins.
+    pub start: Start,
+    /// How much of the log is kept.
+    pub policy: Policy,
+}
+
+/// One mine. It reads the tables that its consumers want, together with all that its log already covers: so a
+/// consumer that was away for a while finds no hole.
+pub struct Mine {
+    parts: MineParts,
+    hub: Hub,
+    wanted: watch::Sender<TableSelection>,
+    state: watch::Sender<MineState>,
+    progress: MineProgress,
+    events: Events,
+    consumers: Mutex<Vec<Weak<RouteProgress>>>,
+}
+
+/// What a mine is doing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum MineState {
+    /// Made, and not started yet.
+    Idle,
+    /// Connecting.
+    Starting,
+    /// Reading.
+    Running,
+    /// Something broke; it tries again by itself.
+    Retrying {
+        /// What broke.
+        error: String,
+    },
+    /// Stopped by wish.
+    Stopped,
+    /// The source has an end, and everything before it is in the log.
+    Ended,
+    /// Something is wrong that trying again does not mend.
+    Failed {
+        /// What it means.
+        kind: Kind,
+        /// What, and what to do about it.
+        error: String,
+    },
+}
+
+impl MineState {
+    /// Whether nothing more will come without somebody acting.
+    pub fn is_over(&self) -> bool {
+        matches!(self, MineState::Stopped | MineState::Ended | MineState::Failed { .. })
+    }
+}
+
+enum Ended {
+    ByWish,
+    BySource,
+}
+
+impl Mine {
+    /// A mine that is not started yet.
+    pub fn new(parts: MineParts, events: Events) -> Arc<Mine> {
+        let hub = Hub::new(parts.log.tail());
+        Arc::new(Mine {
+            parts,
+            hub,
+            wanted: watch::Sender::default(),
+            state: watch::Sender::new(MineState::Idle),
+            progress: MineProgress::default(),
+            events,
+            consumers: Mutex::default(),
+        })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.parts.name
+    }
+
+    /// Its log.
+    pub fn log(&self) -> &Arc<dyn Log> {
+        &self.parts.log
+    }
+
+    /// How much of its log is kept.
+    pub fn policy(&self) -> &Policy {
+        &self.parts.policy
+    }
+
+    /// Its newest blocks.
+    pub fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
+    /// Its counters.
+    pub fn progress(&self) -> &MineProgress {
+        &self.progress
+    }
+
+    /// Follows what it is doing.
+    pub fn state(&self) -> watch::Receiver<MineState> {
+        self.state.subscribe()
+    }
+
+    /// Has these tables mined, too: from the start, or while it runs from the source's next transaction on.
+    pub fn want(&self, tables: &TableSet) {
+        self.wanted.send_if_modified(|wanted| wanted.add(tables));
+    }
+
+    /// Lets retention know a consumer.
+    pub fn attach(&self, consumer: &Arc<RouteProgress>) {
+        self.consumers.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(consumer));
+    }
+
+    /// The oldest entry that a consumer still needs; `None` without consumers.
+    pub fn oldest_needed(&self) -> Option<Seq> {
+        let mut consumers = self.consumers.lock().unwrap_or_else(PoisonError::into_inner);
+        consumers.retain(|consumer| consumer.strong_count() > 0);
+        consumers.iter().filter_map(Weak::upgrade).map(|consumer| consumer.durable_next()).min()
+    }
+
+    /// Starts mining in the background; again, too, when an earlier start is over. The task ends with the wish to
+    /// drain or stop, with the end of the source, or with an error that trying again does not mend; the state
+    /// says which.
+    pub fn start(self: &Arc<Self>, listener: Listener) -> JoinHandle<()> {
+        // Said before anybody can look: how an earlier start ended must not be taken for the end of this one.
+        self.enter(MineState::Starting);
+        let mine = Arc::clone(self);
+        tokio::spawn(async move {
+            let (over, told) = oneshot::channel();
+            let retention = tokio::spawn(retention::keep(Arc::clone(&mine), told));
+            let run = tokio::spawn(Arc::clone(&mine).run(listener));
+            let state = run.await.unwrap_or_else(|panic| MineState::Failed {
+                kind: Kind::Internal,
+                error: format!("lode is at fault: {panic}; please report this with the log of the run"),
+            });
+            drop(over);
+            // A panic in there costs old changes their removal, and nothing else.
+            let _ = retention.await;
+            info!(mine = mine.name(), tail = mine.log().tail().next.0, "mining ended: {state:?}");
+            mine.enter(state);
+        })
+    }
+
+    /// Mines until there is nothing more to do, and tells why.
+    async fn run(self: Arc<Self>, mut listener: Listener) -> MineState {
+        let mut backoff = Backoff::default();
+        loop {
+            self.enter(MineState::Starting);
+            let tail = self.log().tail();
+            let error = match self.session(&mut listener, &mut backoff).await {
+                Ok(Ended::ByWish) => return MineState::Stopped,
+                Ok(Ended::BySource) => return MineState::Ended,
+                Err(error) => error,
+            };
+            let text = describe(&error);
+            if !error.kind().is_retryable() {
+                warn!(mine = self.name(), "mining failed: {text}");
+                return MineState::Failed { kind: error.kind(), error: text };
+            }
+            if self.log().tail() != tail {
+                backoff.succeeded();
+            }
+            let wait = backoff.failed();
+            warn!(
+                mine = self.name(),
+                wait_ms = wait.as_millis() as u64,
+                "mining broke off, trying again: {text}"
+            );
+            self.enter(MineState::Retrying { error: text });
+            if listener.unless(Wish::Drain, tokio::time::sleep(wait)).await.is_none() {
+                return MineState::Stopped;
+            }
+        }
+    }
+
+    fn enter(&self, state: MineState) {
+        let changed = self.state.send_if_modified(|now| {
+            let changed = *now != state;
+            now.clone_from(&state);
+            changed
+        });
+        if changed {
+            self.events.tell(Event::Mine { mine: self.name().to_owned(), state });
+        }
+    }
+
+    /// Connects, and mines until something ends it. Whatever was not durable is read again by the next session.
+    async fn session(self: &Arc<Self>, listener: &mut Listener, backoff: &mut Backoff) -> Result<Ended> {
+        let MineParts { source, log, .. } = &self.parts;
+        let Some(identity) = listener.unless(Wish::Drain, source.identify()).await else {
+            return Ok(Ended::ByWish);
+        };
+        let identity = identity?;
+        self.bind(&identity.id).await?;
+        self.hub.rewind(log.tail());
+
+        let mut wanted = self.wanted.subscribe();
+        let mut tables = log.coverage();
+        merge(&mut tables, &wanted.borrow_and_update());
+        let Some(from) = self.begin(&tables, listener).await? else { return Ok(Ended::ByWish) };
+        let mut builder = BlockBuilder::new(log.tail().next, log.schemas());
+        let Some(stream) = listener.unless(Wish::Drain, source.open(&from, tables.clone())).await else {
+            return Ok(Ended::ByWish);
+        };
+        let mut stream = stream?;
+        let started = Instant::now();
+        info!(mine = self.name(), source = identity.description, from = %from, "mining");
+        self.enter(MineState::Running);
+
+        let writer = Writer::start(self);
+        let ended = loop {
+            if listener.wish() >= Wish::Drain {
+                break Ok(Ended::ByWish);
+            }
+            if writer.is_over() {
+                // Its own error says why; it is returned below.
+                break Err(writer_ended());
+            }
+            if wanted.has_changed().unwrap_or(false) && merge(&mut tables, &wanted.borrow_and_update()) {
+                stream.select(tables.clone());
+            }
+            let progress = stream.fill(&mut builder, BLOCK_BYTES, PATIENCE).await;
+            // What was read before an error is complete up to its last commit, and is kept: a source that breaks off
+            // again and again is got through all the same.
+            let sent = match builder.seal() {
+                Some(block) => writer.send(block).await,
+                None if progress.is_ok() && builder.len() >= BLOCK_BYTES => match builder.seal_part() {
+                    Some(part) => writer.send(part).await,
+                    None => true,
+                },
+                None => true,
+            };
+            if !sent {
+                break Err(writer_ended());
+            }
+            match progress {
+                Ok(Progress::Full | Progress::CaughtUp) => {}
+                Ok(Progress::Idle) if writer.is_idle() => backoff.quiet(started),
+                Ok(Progress::Idle) => {}
+                Ok(Progress::End) => break Ok(Ended::BySource),
+                Err(error) => break Err(error),
+            }
+        };
+        writer.finish().await?;
+        if ended.is_ok() {
+            stream.close().await;
+        }
+        ended
+    }
+
+    async fn bind(&self, id: &str) -> Result<()> {
+        match self.parts.log.source_id() {
+            None => self.parts.log.bind_source(id).await,
+            Some(known) if known == id => Ok(()),
+            Some(known) => Err(Error::new(
+                Kind::Refused,
+                format!("the log holds changes of another server ({known}), and this one is {id}"),
+            )
+            .advice(
+                "point the connection to the server that was mined before, or name another log with `via`",
+            )),
+        }
+    }
+
+    /// Where to read from; `None` when the wish to end comes first. A new log gets its starting position as its first
+    /// commit, durable before anything is read: it stays the starting position when lode is killed, or the source
+    /// lost, before the first transaction comes.
+    async fn begin(&self, tables: &TableSelection, listener: &mut Listener) -> Result<Option<Position>> {
+        let log = self.log();
+        let tail = log.tail();
+        let commit = match tail.commit {
+            Some(commit) => commit,
+            None => {
+                let position = self.parts.source.resolve(&self.parts.start);
+                let Some(position) = listener.unless(Wish::Drain, position).await else { return Ok(None) };
+                Commit { position: position?, time_ms: now_ms() }
+            }
+        };
+        let position = commit.position.clone();
+        if tail.next == Seq(0) || log.coverage() != *tables {
+            let mut builder = BlockBuilder::new(tail.next, log.schemas());
+            builder.coverage(tables);
+            builder.commit(commit);
+            let blocks: Vec<_> = builder.seal().into_iter().map(Arc::new).collect();
+            self.append(&blocks).await?;
+        }
+        Ok(Some(position))
+    }
+
+    /// Makes blocks durable, and then visible to the pipelines.
+    async fn append(&self, blocks: &[Arc<Block>]) -> Result<()> {
+        let tail = self.log().append(blocks.to_vec()).await.map_err(|error| {
+            // A store that is full or away is waited for: nothing is lost, as the source is read again from the tail.
+            let kind = if error.kind() == Kind::Environment { Kind::Unavailable } else { error.kind() };
+            Error::new(kind, describe(&error)).context("while appending to the log")
+        })?;
+        let now_ms = now_ms();
+        for block in blocks {
+            self.progress.durable(block, now_ms);
+        }
+        self.hub.publish(blocks, tail);
+        Ok(())
+    }
+}
+
+fn merge(tables: &mut TableSelection, wanted: &TableSelection) -> bool {
+    wanted.sets().iter().fold(false, |changed, set| tables.add(set) || changed)
+}
+
+/// An error as one line, with its advice.
+pub fn describe(error: &Error) -> String {
+    match error.next_step() {
+        Some(advice) => format!("{error}; {advice}"),
+        None => error.to_string(),
+    }
+}
+
+/// Makes blocks durable while the source is being read. Whatever queues up meanwhile goes into one append.
+struct Writer {
+    queue: mpsc::Sender<Queued>,
+    room: Arc<Semaphore>,
+    task: JoinHandle<Result<()>>,
+}
+
+struct Queued {
+    block: Arc<Block>,
+    /// Gives its share of the queue's bytes back when the block is durable.
+    _room: OwnedSemaphorePermit,
+}
+
+impl Writer {
+    fn start(mine: &Arc<Mine>) -> Writer {
+        let (queue, waiting) = mpsc::channel(QUEUE_BLOCKS_MAX);
+        let task = tokio::spawn(write(Arc::clone(mine), waiting));
+        Writer { queue, room: Arc::new(Semaphore::new(QUEUE_BYTES_MAX)), task }
+    }
+
+    /// Queues a block, waiting for room. False when the writing task has ended with an error.
+    async fn send(&self, block: Block) -> bool {
+        // A block with one very large row takes all the room there is.
+        let bytes = block.payload.len().min(QUEUE_BYTES_MAX) as u32;
+        let room =
+            Arc::clone(&self.room).acquire_many_owned(bytes).await.expect("the semaphore is never closed");
+        self.queue.send(Queued { block: Arc::new(block), _room: room }).await.is_ok()
+    }
+
+    /// Whether the writing task has ended with an error.
+    fn is_over(&self) -> bool {
+        self.queue.is_closed()
+    }
+
+    /// Whether everything that was queued is durable.
+    fn is_idle(&self) -> bool {
+        self.room.available_permits() == QUEUE_BYTES_MAX
+    }
+
+    /// Waits until everything that was queued is durable.
+    async fn finish(self) -> Result<()> {
+        drop(self.queue);
+        self.task.await.unwrap_or_else(|panic| {
+            Err(Error::new(Kind::Internal, "the writer of the log panicked").caused_by(panic))
+        })
+    }
+}
+
+fn writer_ended() -> Error {
+    Error::new(Kind::Internal, "the writer of the log ended early")
+}
+
+async fn write(mine: Arc<Mine>, mut waiting: mpsc::Receiver<Queued>) -> Result<()> {
+    let mut queued = Vec::new();
+    while waiting.recv_many(&mut queued, QUEUE_BLOCKS_MAX).await > 0 {
+        let blocks: Vec<_> = queued.iter().map(|queued| Arc::clone(&queued.block)).collect();
+        mine.append(&blocks).await?;
+        queued.clear();
+    }
+    Ok(())
+}

@@ -1,0 +1,558 @@
+//! A route: one input of a pipeline on its way to one sink.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Serialize;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::aside::AsideFile;
+use super::backoff::Backoff;
+use super::event::{Event, Events};
+use super::feed::{Feed, Next, Origin};
+use super::mine::{MineState, describe};
+use super::progress::{RouteProgress, now_ms};
+use super::signal::{Listener, Wish};
+use super::stages::Stages;
+use crate::error::{Error, Kind, Result};
+use crate::model::block::{Block, ChangeEntry, Entry, SchemaBook, parse_schema};
+use crate::model::change::{Batch, Change};
+use crate::model::position::{Position, Seq};
+use crate::model::row::Row;
+use crate::model::schema::{SchemaNo, TableSchema};
+use crate::model::spec::Start;
+use crate::model::table::TableSet;
+use crate::plan::StagePlan;
+use crate::sink::{Sink, SinkKind, SinkRoute, Written};
+
+/// How long a quiet feed is listened to before new wishes are looked at.
+const PATIENCE: Duration = Duration::from_millis(200);
+/// Bytes of row images in one batch, at the most.
+const BATCH_BYTES_MAX: usize = 8 << 20;
+/// Bytes of log blocks that one batch may keep in memory: a route of small rows spread over a log of large ones.
+const HELD_BYTES_MAX: usize = 32 << 20;
+/// A cursor that moves without changes is made durable so often.
+const CURSOR_INTERVAL: Duration = Duration::from_secs(5);
+
+/// What a route is made of.
+pub struct RouteParts {
+    /// The pipeline.
+    pub pipeline: String,
+    /// Name of the input's connection, `source.name` in hooks.
+    pub source_name: String,
+    /// The tables.
+    pub tables: TableSet,
+    /// Where changes come from.
+    pub origin: Origin,
+    /// What happens to them.
+    pub stages: Vec<StagePlan>,
+    /// Where they go.
+    pub sink_kind: Arc<dyn SinkKind>,
+    /// What the sink is told.
+    pub sink: SinkRoute,
+    /// Where the route begins for the first time.
+    pub start: Option<Start>,
+    /// Rows in one batch, at the most; whole transactions where they fit.
+    pub batch_rows_max: usize,
+    /// Failures in a row before the route gives up; `None` tries for ever.
+    pub retries_max: Option<u32>,
+    /// Where rows go on which a hook fails; `None` stops the pipeline instead.
+    pub aside: Option<PathBuf>,
+}
+
+/// One route.
+pub struct Route {
+    parts: RouteParts,
+    progress: Arc<RouteProgress>,
+    state: watch::Sender<RouteState>,
+    events: Events,
+}
+
+/// What a route is doing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum RouteState {
+    /// Made, and not started yet.
+    Idle,
+    /// Connecting to its sink.
+    Starting,
+    /// Delivering.
+    Running,
+    /// Everything that is there is delivered, and nothing more comes until the mine goes on.
+    Waiting {
+        /// What it waits for: `mine shop stopped`.
+        reason: String,
+    },
+    /// Something broke; it tries again by itself.
+    Retrying {
+        /// What broke.
+        error: String,
+    },
+    /// Stopped by wish.
+    Stopped,
+    /// The source has an end, and everything before it is delivered.
+    Finished,
+    /// Something is wrong that trying again does not mend.
+    Failed {
+        /// What it means.
+        kind: Kind,
+        /// What, and what to do about it.
+        error: String,
+    },
+}
+
+impl RouteState {
+    /// Whether nothing more will come without somebody acting.
+    pub fn is_over(&self) -> bool {
+        matches!(self, RouteState::Stopped | RouteState::Finished | RouteState::Failed { .. })
+    }
+}
+
+enum Ended {
+    ByWish,
+    BySource,
+}
+
+impl Route {
+    /// A route that is not started yet.
+    pub fn new(parts: RouteParts, events: Events) -> Arc<Route> {
+        let progress = Arc::new(RouteProgress::default());
+        if let Some(mine) = parts.origin.mine() {
+            mine.attach(&progress);
+        }
+        Arc::new(Route { parts, progress, state: watch::Sender::new(RouteState::Idle), events })
+    }
+
+    /// What it is made of.
+    pub fn parts(&self) -> &RouteParts {
+        &self.parts
+    }
+
+    /// Its counters.
+    pub fn progress(&self) -> &RouteProgress {
+        &self.progress
+    }
+
+    /// Follows what it is doing.
+    pub fn state(&self) -> watch::Receiver<RouteState> {
+        self.state.subscribe()
+    }
+
+    /// How far its sink is behind the log, by the clock of the source's server: 0 when everything mined is
+    /// delivered. `None` for a direct route, and while it is not known: before the first transaction since the start
+    /// is durable.
+    pub fn lag_ms(&self) -> Option<i64> {
+        let mine = self.parts.origin.mine()?;
+        let tail = mine.hub().tail().borrow().clone();
+        if self.progress.durable_next() >= tail.next {
+            return Some(0);
+        }
+        Some((tail.commit?.time_ms - self.progress.commit_time_ms()?).max(0))
+    }
+
+    /// Delivers until a wish, the end of the source, or an error that trying again does not mend; the state
+    /// says which.
+    pub async fn run(self: Arc<Self>, mut listener: Listener) {
+        let mut backoff = Backoff::default();
+        loop {
+            if listener.wish() == Wish::Stop {
+                return self.enter(RouteState::Stopped);
+            }
+            self.enter(RouteState::Starting);
+            let error = match self.session(&mut listener, &mut backoff).await {
+                Ok(Ended::ByWish) => return self.enter(RouteState::Stopped),
+                Ok(Ended::BySource) => return self.enter(RouteState::Finished),
+                Err(error) => error,
+            };
+            let text = describe(&error);
+            let give_up = self.parts.retries_max.is_some_and(|most| backoff.failures() >= most);
+            if give_up || !error.kind().is_retryable() {
+                warn!(
+                    pipeline = self.parts.pipeline,
+                    route = self.parts.sink.key,
+                    "stopped by an error: {text}"
+                );
+                return self.enter(RouteState::Failed { kind: error.kind(), error: text });
+            }
+            let wait = backoff.failed();
+            self.progress.add_retry();
+            warn!(
+                pipeline = self.parts.pipeline,
+                route = self.parts.sink.key,
+                wait_ms = wait.as_millis() as u64,
+                "delivery broke off, trying again: {text}"
+            );
+            self.enter(RouteState::Retrying { error: text });
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = listener.at_least(Wish::Drain) => return self.enter(RouteState::Stopped),
+            }
+        }
+    }
+
+    /// Notes an end that the route itself could not note.
+    pub fn fail(&self, error: String) {
+        self.enter(RouteState::Failed { kind: Kind::Internal, error });
+    }
+
+    fn enter(&self, state: RouteState) {
+        let changed = self.state.send_if_modified(|now| {
+            let changed = *now != state;
+            now.clone_from(&state);
+            changed
+        });
+        if changed {
+            let (pipeline, route) = (self.parts.pipeline.clone(), self.parts.sink.key.clone());
+            self.events.tell(Event::Route { pipeline, route, state });
+        }
+    }
+
+    /// Opens the sink, and delivers until something ends it.
+    async fn session(&self, listener: &mut Listener, backoff: &mut Backoff) -> Result<Ended> {
+        let parts = &self.parts;
+        let stages = Stages::compile(&parts.stages, &parts.source_name).map_err(|error| {
+            let advice = error.advice.clone();
+            let error = Error::new(Kind::Script, error.to_string());
+            advice.into_iter().fold(error, Error::advice)
+        })?;
+        let mut sink = parts.sink_kind.sink(parts.sink.clone())?;
+        let ended = self.deliver(sink.as_mut(), stages, listener, backoff).await;
+        // A sink that failed is closed as well as it can be; the first error is the one that counts.
+        let closed = sink.close().await;
+        let ended = ended?;
+        closed?;
+        Ok(ended)
+    }
+
+    /// Opens the feed behind the sink's cursor, and delivers.
+    async fn deliver(
+        &self,
+        sink: &mut dyn Sink,
+        stages: Stages,
+        listener: &mut Listener,
+        backoff: &mut Backoff,
+    ) -> Result<Ended> {
+        let parts = &self.parts;
+        let Some(cursor) = listener.unless(Wish::Stop, sink.open()).await else { return Ok(Ended::ByWish) };
+        let cursor = match cursor? {
+            Some(cursor) => cursor,
+            None => {
+                let first = parts.origin.first_cursor(parts.start.clone());
+                let Some(first) = listener.unless(Wish::Stop, first).await else { return Ok(Ended::ByWish) };
+                let first = first?;
+                // Durable before anything is delivered: a crash after this begins here again, and not at what `now`
+                // means then.
+                write(sink, Batch { changes: Vec::new(), cursor: Some(first.clone()) }).await?;
+                first
+            }
+        };
+        let Some(feed) = listener.unless(Wish::Stop, parts.origin.open(&cursor)).await else {
+            return Ok(Ended::ByWish);
+        };
+        let feed = feed?;
+        self.progress.durable(cursor.next, cursor.position);
+        info!(pipeline = parts.pipeline, route = parts.sink.key, from = cursor.next.0, "delivering");
+        self.enter(RouteState::Running);
+        let delivery = Delivery {
+            route: self,
+            schemas: feed.schemas(),
+            taken: Vec::new(),
+            feed,
+            stages,
+            sink,
+            next: cursor.next,
+            drain_to: None,
+            changes: Vec::new(),
+            bytes: 0,
+            held_bytes: 0,
+            ready: None,
+            unproven: Unproven::default(),
+            aside: parts.aside.clone().map(AsideFile::new),
+            started: Instant::now(),
+            moved_at: Instant::now(),
+        };
+        delivery.run(listener, backoff).await
+    }
+}
+
+/// Writes a batch, and gives the proof that its cursor is durable, which a batch with a cursor always has.
+async fn write(sink: &mut dyn Sink, batch: Batch) -> Result<Written> {
+    let has_cursor = batch.cursor.is_some();
+    let written = sink.write(batch).await?;
+    if has_cursor && written.durable.is_none() {
+        return Err(Error::new(Kind::Internal, "the sink did not say that the batch is durable"));
+    }
+    Ok(written)
+}
+
+/// A running session of a route.
+struct Delivery<'a> {
+    route: &'a Route,
+    feed: Feed,
+    schemas: SchemaBook,
+    /// For each schema number seen: the schema when its table is wanted.
+    taken: Vec<Option<Option<Arc<TableSchema>>>>,
+    stages: Stages,
+    sink: &'a mut dyn Sink,
+    /// The first entry that was not looked at yet.
+    next: Seq,
+    /// Where the log ended when the wish to drain came.
+    drain_to: Option<Seq>,
+    /// Changes for the next batch, in order.
+    changes: Vec<Change>,
+    /// Bytes of their rows.
+    bytes: usize,
+    /// Bytes of the blocks that they keep in memory: a small row keeps the whole block that it came in.
+    held_bytes: usize,
+    /// The last commit looked at, when it is not durable yet.
+    ready: Option<Ready>,
+    /// What the sink took and has not proven to be durable.
+    unproven: Unproven,
+    aside: Option<AsideFile>,
+    started: Instant,
+    moved_at: Instant,
+}
+
+/// A place where a batch may end.
+#[derive(Default)]
+struct Ready {
+    /// How many of the waiting changes lie before it.
+    changes: usize,
+    /// What of the other figures belongs to these changes.
+    bytes: usize,
+    held_bytes: usize,
+    next: Seq,
+    position: Position,
+    time_ms: i64,
+}
+
+/// Parts of a transaction that is not complete in the sink.
+#[derive(Default)]
+struct Unproven {
+    parts: u32,
+    changes: u64,
+    rows: u64,
+}
+
+impl Delivery<'_> {
+    async fn run(mut self, listener: &mut Listener, backoff: &mut Backoff) -> Result<Ended> {
+        loop {
+            let wish = listener.wish();
+            if wish == Wish::Stop {
+                return Ok(Ended::ByWish);
+            }
+            if wish == Wish::Drain && self.is_drained() {
+                self.flush(backoff).await?;
+                return Ok(Ended::ByWish);
+            }
+            match self.feed.next(PATIENCE).await? {
+                Next::Block(block) => {
+                    self.take(&block, backoff).await?;
+                    if !self.feed.has_more() && (!self.changes.is_empty() || self.unproven.parts > 0) {
+                        self.flush(backoff).await?;
+                    }
+                    self.route.enter(RouteState::Running);
+                    // A route that is far behind finds its next block at hand again and again, and would keep its
+                    // thread from the mine and from other routes.
+                    tokio::task::yield_now().await;
+                }
+                Next::Idle => {
+                    backoff.quiet(self.started);
+                    self.route.enter(self.quiet_state());
+                }
+                Next::End => {
+                    self.flush(backoff).await?;
+                    return Ok(Ended::BySource);
+                }
+            }
+            if self.moved_at.elapsed() >= CURSOR_INTERVAL {
+                self.flush(backoff).await?;
+            }
+        }
+    }
+
+    /// Looks at every entry of a block from `next` on.
+    async fn take(&mut self, block: &Block, backoff: &mut Backoff) -> Result<()> {
+        let mut read = 0;
+        let mut is_held = false;
+        // Pipelines share the bytes, but not the counter of who uses them: it would wander between the cores with
+        // every row.
+        let payload = Bytes::from_owner(block.payload.clone());
+        for entry in block.entries() {
+            let (seq, entry) = entry.map_err(|_| malformed(self.next))?;
+            if seq < self.next {
+                continue;
+            }
+            match entry {
+                Entry::Change(change) => {
+                    if let Some(table) = self.table(change.schema)? {
+                        if self.is_full() {
+                            self.flush_full(backoff).await?;
+                            is_held = false;
+                        }
+                        read += 1;
+                        if self.change(&payload, seq, &change, table)? && !is_held {
+                            self.held_bytes += payload.len();
+                            is_held = true;
+                        }
+                    }
+                }
+                Entry::Commit { time_ms, offset, file, gtid } => {
+                    let ready = self.ready.get_or_insert_default();
+                    ready.changes = self.changes.len();
+                    (ready.bytes, ready.held_bytes) = (self.bytes, self.held_bytes);
+                    (ready.next, ready.time_ms) = (seq.plus(1), time_ms);
+                    // Transactions may be small and many: the texts of the one before are written over.
+                    ready.position.offset = offset;
+                    file.clone_into(&mut ready.position.file);
+                    gtid.clone_into(&mut ready.position.gtid);
+                    if self.is_full() {
+                        self.flush(backoff).await?;
+                        is_held = false;
+                    }
+                }
+                Entry::Schema { no, json } => {
+                    let schema = parse_schema(json).map_err(|_| malformed(seq))?;
+                    self.schemas.learn(no, schema).map_err(|_| malformed(seq))?;
+                }
+                Entry::Coverage(_) => {}
+            }
+            self.next = seq.plus(1);
+        }
+        self.route.progress.add_read(read);
+        Ok(())
+    }
+
+    /// The schema of a change when its table is one of the route's.
+    fn table(&mut self, no: SchemaNo) -> Result<Option<Arc<TableSchema>>> {
+        let index = no.0 as usize;
+        if let Some(Some(known)) = self.taken.get(index) {
+            return Ok(known.clone());
+        }
+        let schema = self.schemas.get(no).ok_or_else(|| malformed(self.next))?;
+        let wanted = self.route.parts.tables.contains(&schema.name.database, &schema.name.table);
+        // A copy of the route's own: the counter of a shared one would wander between the cores with every row.
+        let taken = wanted.then(|| Arc::new(TableSchema::clone(schema)));
+        if self.taken.len() <= index {
+            self.taken.resize(index + 1, None);
+        }
+        self.taken[index] = Some(taken.clone());
+        Ok(taken)
+    }
+
+    /// Sends one change through the stages; tells whether anything came out.
+    fn change(
+        &mut self,
+        payload: &Bytes,
+        seq: Seq,
+        entry: &ChangeEntry<'_>,
+        table: Arc<TableSchema>,
+    ) -> Result<bool> {
+        let row = |image| Row { schema: Arc::clone(&table), image: payload.slice_ref(image) };
+        let (before, after) = (entry.before.map(row), entry.after.map(row));
+        let change = Change { seq, op: entry.op, before, after, table, time_ms: entry.time_ms };
+        let kept = self.changes.len();
+        let original = self.aside.is_some().then(|| change.clone());
+        if let Err(error) = self.stages.apply(change, &mut self.changes) {
+            let error = Error::from(error);
+            let Some((aside, original)) = self.aside.as_mut().zip(original) else {
+                return Err(self.in_pipeline(error));
+            };
+            let error = error.to_string();
+            aside.write(&original, &error)?;
+            self.route.progress.add_aside();
+            warn!(pipeline = self.route.parts.pipeline, "a row was set aside: {error}");
+            self.route.events.tell(Event::Aside { pipeline: self.route.parts.pipeline.clone(), error });
+        }
+        let image_bytes = |row: &Option<Row>| row.as_ref().map_or(0, |row| row.image.len());
+        let emitted = &self.changes[kept..];
+        self.bytes += emitted
+            .iter()
+            .map(|change| image_bytes(&change.before) + image_bytes(&change.after))
+            .sum::<usize>();
+        Ok(!emitted.is_empty())
+    }
+
+    fn in_pipeline(&self, error: Error) -> Error {
+        error.context(format!("in pipeline {}", self.route.parts.pipeline))
+    }
+
+    fn is_full(&self) -> bool {
+        self.changes.len() >= self.route.parts.batch_rows_max
+            || self.bytes >= BATCH_BYTES_MAX
+            || self.held_bytes >= HELD_BYTES_MAX
+    }
+
+    /// Makes room: by the complete transactions that wait, and if that is not enough by a part of the one that
+    /// follows them.
+    async fn flush_full(&mut self, backoff: &mut Backoff) -> Result<()> {
+        // The cursor of what is complete comes first in any case. Behind a part it would end the sink's transaction in
+        // the middle of the source's.
+        self.flush(backoff).await?;
+        if !self.is_full() {
+            return Ok(());
+        }
+        let changes = std::mem::take(&mut self.changes);
+        (self.bytes, self.held_bytes) = (0, 0);
+        self.unproven.parts += 1;
+        self.write(Batch { changes, cursor: None }).await
+    }
+
+    /// Writes all complete transactions, and the cursor behind them. Does nothing when no commit was seen since.
+    async fn flush(&mut self, backoff: &mut Backoff) -> Result<()> {
+        let Some(ready) = self.ready.take() else { return Ok(()) };
+        let rest = self.changes.split_off(ready.changes);
+        let changes = std::mem::replace(&mut self.changes, rest);
+        self.bytes -= ready.bytes;
+        self.held_bytes -= ready.held_bytes;
+        let cursor = self.feed.cursor(ready.next, ready.position);
+        self.write(Batch { changes, cursor: Some(cursor) }).await?;
+        backoff.succeeded();
+        self.route.progress.committed(ready.time_ms, now_ms());
+        self.moved_at = Instant::now();
+        Ok(())
+    }
+
+    async fn write(&mut self, batch: Batch) -> Result<()> {
+        let changes = batch.changes.len() as u64;
+        let written = write(self.sink, batch).await.map_err(|error| self.in_pipeline(error))?;
+        self.unproven.changes += changes;
+        self.unproven.rows += written.rows;
+        if let Some(durable) = written.durable {
+            let Unproven { changes, rows, .. } = std::mem::take(&mut self.unproven);
+            self.route.progress.add_written(changes, rows);
+            let cursor = durable.cursor();
+            self.route.progress.durable(cursor.next, cursor.position.clone());
+        }
+        Ok(())
+    }
+
+    /// Whether everything that was mined before the wish to end is looked at.
+    fn is_drained(&mut self) -> bool {
+        // A direct feed has nothing that was mined and waits.
+        let Some(tail) = self.feed.tail() else { return true };
+        self.next >= *self.drain_to.get_or_insert(tail)
+    }
+
+    fn quiet_state(&self) -> RouteState {
+        let Some(mine) = self.route.parts.origin.mine() else { return RouteState::Running };
+        let name = mine.name();
+        let reason = match &*mine.state().borrow() {
+            MineState::Idle | MineState::Starting => format!("mine {name} is starting"),
+            MineState::Running | MineState::Ended => return RouteState::Running,
+            MineState::Retrying { .. } => format!("mine {name} lost its source and tries again"),
+            MineState::Stopped => format!("mine {name} stopped"),
+            MineState::Failed { .. } => format!("mine {name} failed"),
+        };
+        RouteState::Waiting { reason }
+    }
+}
+
+fn malformed(seq: Seq) -> Error {
+    Error::new(Kind::Corrupt, format!("the log's entry {seq} is not readable"))
+        .advice("this version of lode may be older than the one that wrote the log")
+}
