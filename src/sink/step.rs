@@ -70,6 +70,7 @@ pub(super) fn steps(change: &Change) -> Result<[Option<Step<'_>>; 2]> {
         Op::Truncate => one(Step::Clear),
         Op::Insert => {
             let row = change.after.as_ref().ok_or_else(|| missing("after it"))?;
+            require_whole(change)?;
             if key_columns(&row.schema).is_empty() {
                 return one(Step::Add { row });
             }
@@ -236,6 +237,25 @@ fn same_key_names(before: &Row, after: &Row) -> bool {
 
 fn key_moved(before: &Row, after: &Row) -> bool {
     !same_key_names(before, after) || !same_values(before, after, key_columns(&after.schema))
+}
+
+/// A column that the image after a change lacks has a value that only the source knows: the default of its column, or what
+/// it was before. It must not become NULL.
+pub(super) fn require_whole(change: &Change) -> Result<()> {
+    let Some(row) = change.after.as_ref().filter(|row| !row.view().is_complete()) else { return Ok(()) };
+    let columns = &row.schema.columns;
+    let absent = (0..columns.len()).find(|&at| !row.view().is_present(at)).unwrap_or_default();
+    Err(Error::new(
+        Kind::Data,
+        format!(
+            "the {} of the row of table {} with {} does not say the value of column {}",
+            change.op.as_str(),
+            change.table.name,
+            describe_key(row),
+            columns[absent].name
+        ),
+    )
+    .advice("set binlog_row_image = FULL at the source"))
 }
 
 fn require_key(row: &Row) -> Result<()> {

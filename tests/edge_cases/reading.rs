@@ -108,6 +108,7 @@ impl Copy {
 
 /// A server's tables of one database, read from a place on.
 pub struct Reading {
+    pub source: Arc<dyn Source>,
     stream: Box<dyn ChangeStream>,
     out: BlockBuilder,
     pub copy: Copy,
@@ -118,12 +119,17 @@ impl Reading {
     pub async fn now(server: &Server, database: &str) -> Reading {
         let source = source(&server.miner(database).await);
         let start = source.resolve(&Start::Now).await.unwrap();
-        Reading::from(source.as_ref(), &start, database).await
+        Reading::from(&source, &start, database).await
     }
 
-    pub async fn from(source: &dyn Source, from: &Position, database: &str) -> Reading {
+    pub async fn from(source: &Arc<dyn Source>, from: &Position, database: &str) -> Reading {
         let stream = source.open(from, selection(database, "*")).await.unwrap();
-        Reading { stream, out: BlockBuilder::new(Seq(0), SchemaBook::default()), copy: Copy::default() }
+        Reading {
+            source: Arc::clone(source),
+            stream,
+            out: BlockBuilder::new(Seq(0), SchemaBook::default()),
+            copy: Copy::default(),
+        }
     }
 
     /// Reads on until nothing more comes.

@@ -402,6 +402,8 @@ impl Flavour {
         if is_root() {
             command.arg("--user=root");
         }
+        // Servers that start at the same time must not meet in the common folder.
+        command.env("TMPDIR", folder);
         let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         assert!(output.status.success(), "{command:?}:\n{}", String::from_utf8_lossy(&output.stderr));
     }
@@ -427,6 +429,7 @@ impl Flavour {
         command.arg("--innodb-buffer-pool-size=64M");
         command.arg(format!("--port={port}"));
         command.arg(format!("--datadir={}", path("data")));
+        command.env("TMPDIR", folder);
         command.arg(format!("--socket={}", path("socket")));
         command.arg(format!("--pid-file={}", path("pid")));
         command.arg(format!("--log-bin={}", path("data/binlog")));

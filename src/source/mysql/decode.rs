@@ -861,7 +861,12 @@ impl Decoder {
                     }
                     None => format!("the rows of {} cannot be read: {flaw}", schema.name),
                 };
-                Err(self.error(Kind::Data, message))
+                let error = self.error(Kind::Data, message);
+                Err(if flaw == Flaw::NoColumns {
+                    error.advice("SET GLOBAL binlog_row_image = 'FULL'")
+                } else {
+                    error
+                })
             }
         }
     }
@@ -935,6 +940,10 @@ impl Plan {
         let first = Presence::new(input.take(bitmap)?, self.codecs.len());
         let second =
             if op == Op::Update { Presence::new(input.take(bitmap)?, self.codecs.len()) } else { first };
+        if input.is_empty() {
+            // A minimal image of a row with defaults only has no bytes, so that nobody knows how many rows there are.
+            return Err(Flaw::NoColumns.into());
+        }
         let mut changes = 0;
         while !input.is_empty() {
             let (before, after) = match op {
@@ -958,8 +967,8 @@ impl Plan {
             )?;
             let rest = cell.get();
             if rest.0.len() == input.0.len() {
-                // A row without any column has no bytes, and would be read for ever.
-                return Err(Flaw::Short.into());
+                // Such a row has no bytes, and would be read for ever.
+                return Err(Flaw::NoColumns.into());
             }
             *input = rest;
             changes += 1;
@@ -1035,5 +1044,96 @@ pub(crate) fn flavor_of(server_version: &[u8]) -> Flavor {
     match Charset::Latin1.text(&server_version[..end]) {
         Ok(version) if version.contains("MariaDB") => Flavor::MariaDb,
         _ => Flavor::MySql,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::block::SchemaBook;
+    use crate::model::position::Seq;
+
+    struct Stream {
+        decoder: Decoder,
+        out: BlockBuilder,
+        at: u64,
+    }
+
+    impl Stream {
+        fn at(offset: u64) -> Stream {
+            let from = Position { gtid: String::new(), file: "binlog.000001".into(), offset };
+            let set = GtidSet::MySql(Default::default());
+            let decoder = Decoder::new(Flavor::MySql, false, TableSelection::default(), &from, set);
+            Stream { decoder, out: BlockBuilder::new(Seq(0), SchemaBook::default()), at: offset }
+        }
+
+        /// An event with the end that a server would write: the lower half of the offset behind it.
+        fn event(&mut self, kind: u8, size: u32, body: &[u8]) -> Result<Step> {
+            self.at += u64::from(size);
+            let event = Event { time: 1, kind, server_id: 1, size, end: self.at as u32, flags: 0, body };
+            self.decoder.event(&event, &mut self.out)
+        }
+    }
+
+    fn query(text: &str) -> Vec<u8> {
+        let mut body = vec![0; 13];
+        body.push(0);
+        body.extend_from_slice(text.as_bytes());
+        body
+    }
+
+    #[test]
+    fn offsets_above_four_gib_go_on() {
+        let mut stream = Stream::at(4);
+        let big = (1 << 30) - 7;
+        for _ in 0..10 {
+            stream.event(kind::QUERY, 80, &query("BEGIN")).unwrap();
+            stream.event(kind::ROWS_QUERY, big, b"").unwrap();
+            stream.event(kind::XID, 31, b"").unwrap();
+            assert_eq!(stream.decoder.position().offset, stream.at);
+        }
+        assert!(stream.at > 2 << 32);
+        // Events that the server left out, across the place where the lower half begins anew.
+        stream.at = (3 << 32) + 100;
+        stream.event(kind::QUERY, 80, &query("BEGIN")).unwrap();
+        stream.event(kind::XID, 31, b"").unwrap();
+        assert_eq!(stream.decoder.position().offset, stream.at);
+    }
+
+    #[test]
+    fn a_made_up_rotation_changes_nothing() {
+        let mut stream = Stream::at(4);
+        stream.event(kind::QUERY, 80, &query("BEGIN")).unwrap();
+        stream.event(kind::XID, 31, b"").unwrap();
+        let before = stream.decoder.position();
+        let mut body = before.offset.to_le_bytes().to_vec();
+        body.extend_from_slice(b"binlog.000001");
+        let event =
+            Event { time: 0, kind: kind::ROTATE, server_id: 1, size: 44, end: 0, flags: 0x20, body: &body };
+        stream.decoder.event(&event, &mut stream.out).unwrap();
+        assert_eq!(stream.decoder.position(), before);
+    }
+
+    /// One statement may change more tables than table maps are kept.
+    #[test]
+    fn table_maps_of_one_statement_stay_together() {
+        let mut stream = Stream::at(4);
+        let rows = |id: u64, flags: u16| {
+            let mut body = id.to_le_bytes()[..6].to_vec();
+            body.extend_from_slice(&flags.to_le_bytes());
+            body.extend_from_slice(&[2, 0, 0]);
+            body
+        };
+        stream.event(kind::QUERY, 80, &query("BEGIN")).unwrap();
+        for id in 0..2 * TABLES_MAX as u64 {
+            let mut body = id.to_le_bytes()[..6].to_vec();
+            body.extend_from_slice(&[1, 0, 1, b'd', 0, 1, b't', 0, 0, 0]);
+            stream.event(kind::TABLE_MAP, 40, &body).unwrap();
+        }
+        stream.event(kind::WRITE_ROWS, 40, &rows(0, 0)).unwrap();
+        stream.event(kind::WRITE_ROWS, 40, &rows(5, STATEMENT_END)).unwrap();
+        assert!(stream.decoder.tables.is_empty());
+        let error = stream.event(kind::WRITE_ROWS, 40, &rows(0, 0)).unwrap_err();
+        assert!(error.to_string().contains("without a table map"), "{error}");
     }
 }
