@@ -8,8 +8,8 @@ use std::time::Duration;
 use lode::model::block::{Entry, parse_schema};
 use lode::model::position::Seq;
 use lode::model::value::Value;
-use lode::store::embedded::{Embedded, Options};
 use lode::store::LogStore;
+use lode::store::embedded::{Embedded, Options};
 
 use crate::ledger::{ACCOUNTS, LARGE_ROWS, OPENING, SEATS};
 use crate::support::servers::Server;

@@ -20,7 +20,7 @@ pub const OPENING: i64 = 1000;
 /// Seats; each place is taken by one of them.
 pub const SEATS: i64 = 24;
 /// Rows of one large transaction: more than a batch of a sink.
-pub const LARGE_ROWS: i64 = 1500;
+pub const LARGE_ROWS: i64 = 2500;
 /// Bytes of one of its rows.
 const LARGE_ROW_BYTES: usize = 2000;
 /// Large transactions whose rows stay.
@@ -302,7 +302,9 @@ impl Worker {
         for from in (0..LARGE_ROWS).step_by(250) {
             let rows: Vec<_> = (from..from + 250)
                 .map(|row| {
-                    let body = format!("{:016x}", self.random.next()).repeat(LARGE_ROW_BYTES / 16);
+                    // Not to be compressed away: the log shall take a while to write it.
+                    let body: String =
+                        (0..LARGE_ROW_BYTES / 16).map(|_| format!("{:016x}", self.random.next())).collect();
                     format!("({}, {entry}, '{body}')", entry * 10_000 + row)
                 })
                 .collect();

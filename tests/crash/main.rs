@@ -14,8 +14,11 @@ mod random;
 
 use std::env;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+use lode::store::LogStore;
+use lode::store::embedded::{Embedded, Options};
 
 use evidence::{
     Target, must_be_equal, must_be_in_order, must_have_gone_on, numbers, read_lines, read_log, sqlite,
@@ -25,6 +28,7 @@ use process::Lode;
 use random::Random;
 use support::servers::{MariaDb, MySql, Server, shared_mariadb};
 use tempfile::TempDir;
+use tokio::sync::watch;
 
 /// How long what was broken may take to go on. The longest wait between two tries of lode is 30 seconds.
 const GO_ON_MAX: Duration = Duration::from_secs(90);
@@ -84,22 +88,24 @@ async fn survive(mut servers: Servers, mut faults: Vec<Fault>) {
     let workload = Workload::start(&servers.source, seed);
     let mut large = workload.large();
     let mut said = Vec::new();
+    let mut unfinished = 0;
     let mut lode = site.run();
     for (round, fault) in faults.into_iter().enumerate() {
-        // Every third blow falls into a large transaction, or right behind it.
-        if random.one_in(3) {
-            large.mark_unchanged();
-            let _ = tokio::time::timeout(Duration::from_secs(4), large.changed()).await;
-            sleep_ms(random.below(250)).await;
-        } else {
-            sleep_ms(50 + random.below(1000)).await;
-        }
+        sleep_ms(50 + random.below(700)).await;
         site.must_hold_now(&servers).await;
+        // Every other blow falls into a large transaction: into its reading at once, or into its delivery.
+        if random.one_in(2) {
+            site.log_has_begun_a_large_transaction(&mut large).await;
+            if random.one_in(3) {
+                sleep_ms(random.below(200)).await;
+            }
+        }
         lode.must_be_well();
         println!("{round}: {fault:?} at {} entries", workload.newest());
         match fault {
             Fault::Lode => {
                 said.push(lode.kill());
+                unfinished += u32::from(site.log_ends_in_a_transaction().await);
                 lode = site.run();
             }
             Fault::Terminate => {
@@ -142,6 +148,7 @@ async fn survive(mut servers: Servers, mut faults: Vec<Fault>) {
     assert_eq!(code, Some(0), "{text}");
     said.push(text);
     site.must_be_exact(&servers, &written, &said).await;
+    println!("{unfinished} kills left a part of a transaction at the end of the log");
 }
 
 /// The folder of a run: script, data, and what the sinks write to files.
@@ -204,6 +211,36 @@ pipeline mirror = source mysql shop.* share_mining -> sink mysql mirror.*
         let mart = rusqlite::Connection::open(self.path("mart.db")).expect("the database opens");
         mart.execute_batch("CREATE TABLE seats (id INTEGER PRIMARY KEY, place INTEGER UNIQUE)")
             .expect("a table");
+    }
+
+    /// Waits for the moment in which a part of a large transaction is in the log, and the rest is not.
+    async fn log_has_begun_a_large_transaction(&self, large: &mut watch::Receiver<u64>) {
+        large.mark_unchanged();
+        let _ = tokio::time::timeout(Duration::from_secs(5), large.changed()).await;
+        let (began, before) = (Instant::now(), log_bytes(&self.log_folder()));
+        while log_bytes(&self.log_folder()) < before + 400_000 && began.elapsed() < Duration::from_secs(2) {
+            sleep_ms(1).await;
+        }
+    }
+
+    /// Whether opening the log will cut something off. A copy tells, so that it is lode itself that cuts.
+    async fn log_ends_in_a_transaction(&self) -> bool {
+        let copy = tempfile::tempdir().expect("a temporary folder");
+        let folder = copy.path().join("shop");
+        fs::create_dir(&folder).expect("a folder");
+        let Ok(files) = fs::read_dir(self.log_folder()) else { return false };
+        for file in files {
+            let file = file.expect("a file").path();
+            fs::copy(&file, folder.join(file.file_name().expect("a name"))).expect("a copy");
+        }
+        let before = log_bytes(&folder);
+        let store = Embedded::new(copy.path(), Options::default());
+        store.open("shop").await.expect("what a kill leaves can be opened");
+        log_bytes(&folder) < before
+    }
+
+    fn log_folder(&self) -> PathBuf {
+        self.path("data").join("logs/shop")
     }
 
     fn mart(&self) -> PathBuf {
@@ -429,6 +466,13 @@ async fn a_full_disk_is_waited_for() {
     }
     must_be_equal("ledger", &target.table("id, body", "ledger").await, &wanted);
     assert_eq!(lode.terminate().0, Some(0));
+}
+
+/// Bytes in the segments of a log.
+fn log_bytes(folder: &Path) -> u64 {
+    let files = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let segments = files.filter(|file| file.extension().is_some_and(|extension| extension == "seg"));
+    segments.filter_map(|segment| segment.metadata().ok()).map(|metadata| metadata.len()).sum()
 }
 
 fn sorted(mut numbers: Vec<i64>) -> Vec<i64> {
