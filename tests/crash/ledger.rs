@@ -295,10 +295,15 @@ impl Worker {
         self.commit(conn, entry).await
     }
 
-    /// A transaction of some megabytes; the rows of an older one go in it.
+    /// A transaction of some megabytes, in which rows without a key come first; the rows of an older one go in it.
     async fn write_large(&mut self, conn: &mut Conn, kept: &mut Vec<i64>) -> Result<()> {
         conn.query_drop("BEGIN").await?;
         let entry = self.entry(conn, "large", None, 0).await?;
+        let worker = self.number;
+        conn.query_drop(format!("INSERT INTO heap VALUES ({worker}, 'large', 0), ({worker}, 'large', 0)"))
+            .await?;
+        conn.query_drop(format!("DELETE FROM heap WHERE worker = {worker} AND n = 1 LIMIT 1")).await?;
+        conn.query_drop(format!("UPDATE heap SET n = 1 WHERE worker = {worker} LIMIT 1")).await?;
         for from in (0..LARGE_ROWS).step_by(250) {
             let rows: Vec<_> = (from..from + 250)
                 .map(|row| {

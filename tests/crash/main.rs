@@ -96,8 +96,8 @@ async fn survive(mut servers: Servers, mut faults: Vec<Fault>) {
         // Every other blow falls into a large transaction: into its reading at once, or into its delivery.
         if random.one_in(2) {
             site.log_has_begun_a_large_transaction(&mut large).await;
-            if random.one_in(3) {
-                sleep_ms(random.below(200)).await;
+            if random.one_in(2) {
+                sleep_ms(random.below(400)).await;
             }
         }
         lode.must_be_well();
@@ -105,6 +105,8 @@ async fn survive(mut servers: Servers, mut faults: Vec<Fault>) {
         match fault {
             Fault::Lode => {
                 said.push(lode.kill());
+                // What it left behind stands still now.
+                site.must_hold_now(&servers).await;
                 unfinished += u32::from(site.log_ends_in_a_transaction().await);
                 lode = site.run();
             }
