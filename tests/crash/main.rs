@@ -91,13 +91,18 @@ async fn survive(mut servers: Servers, mut faults: Vec<Fault>) {
     let mut unfinished = 0;
     let mut lode = site.run();
     for (round, fault) in faults.into_iter().enumerate() {
-        sleep_ms(50 + random.below(700)).await;
-        site.must_hold_now(&servers).await;
-        // Every other blow falls into a large transaction: into its reading at once, or into its delivery.
-        if random.one_in(2) {
-            site.log_has_begun_a_large_transaction(&mut large).await;
-            if random.one_in(2) {
-                sleep_ms(random.below(400)).await;
+        // Every fourth blow comes while lode is just getting up.
+        if random.one_in(4) {
+            sleep_ms(random.below(150)).await;
+        } else {
+            sleep_ms(50 + random.below(700)).await;
+            site.must_hold_now(&servers).await;
+            // Most others fall into a large transaction: into its reading at once, or into its delivery.
+            if !random.one_in(3) {
+                site.log_has_begun_a_large_transaction(&mut large).await;
+                if random.one_in(2) {
+                    sleep_ms(random.below(400)).await;
+                }
             }
         }
         lode.must_be_well();
