@@ -16,6 +16,9 @@ use lode::store::embedded::{Compression, Embedded, Options};
 const CHANGES: u64 = 1_000_000;
 const BLOCK: u64 = 1_000;
 
+/// The type of an image that is not there.
+type Image = fn(&mut Vec<u8>) -> Result<(), ()>;
+
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().expect("a runtime");
     let blocks = blocks();
@@ -129,9 +132,8 @@ impl Maker {
                 writer.variable(text(id).as_bytes());
                 Ok(())
             };
-            let before: Option<fn(&mut Vec<u8>) -> Result<(), ()>> = None;
             self.builder
-                .change(Op::Insert, no, 1_700_000_000_000, before, Some(after))
+                .change(Op::Insert, no, 1_700_000_000_000, None::<Image>, Some(after))
                 .expect("it is encoded");
             self.changes += 1;
         }

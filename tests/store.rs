@@ -122,6 +122,35 @@ async fn an_unfinished_transaction_is_invisible_and_cut_on_open() {
 }
 
 #[tokio::test]
+async fn an_unfinished_transaction_can_be_begun_again() {
+    for (_dir, store) in stores() {
+        let log = store.open("shop").await.unwrap();
+        let mut ledger = Ledger::default();
+        let whole = ledger.transaction(3);
+        log.append(vec![whole.clone()]).await.unwrap();
+        // Enough for several segments, with a schema and tables that the second try does not bring.
+        ledger.builder.coverage(&tables("late"));
+        ledger.changes(40, 2000, 1);
+        let parts = vec![Arc::new(ledger.builder.seal_part().unwrap()), ledger.part(100)];
+        for part in parts {
+            log.append(vec![part]).await.unwrap();
+        }
+
+        let mut again = Ledger::resume(log.as_ref());
+        let (part, rest) = (again.part(2), again.transaction(1));
+        log.append(vec![part.clone()]).await.unwrap();
+        log.append(vec![rest.clone()]).await.unwrap();
+        assert_eq!(log.tail().next, rest.end());
+        assert_eq!(log.coverage(), TableSelection::default());
+        let expected = [whole, part, rest];
+        assert_same(&log.read(Seq(0), usize::MAX).await.unwrap(), &expected);
+        drop(log);
+        let log = store.open("shop").await.unwrap();
+        assert_same(&log.read(Seq(0), usize::MAX).await.unwrap(), &expected);
+    }
+}
+
+#[tokio::test]
 async fn blocks_that_do_not_follow_or_are_malformed_are_refused_without_a_trace() {
     for (_dir, store) in stores() {
         let log = store.open("shop").await.unwrap();
@@ -515,6 +544,55 @@ async fn damage_is_told_from_a_torn_end_by_the_blocks_alone() {
 }
 
 #[tokio::test]
+async fn an_append_that_fails_halfway_is_taken_back() {
+    let dir = TempDir::new().unwrap();
+    let log = embedded(dir.path(), 1).open("shop").await.unwrap();
+    let folder = dir.path().join("shop");
+    let mut ledger = Ledger::default();
+    let first = ledger.transaction(2);
+    log.append(vec![first.clone()]).await.unwrap();
+    let tail = log.tail();
+    let catalog = fs::read(folder.join("catalog")).unwrap();
+
+    ledger.builder.coverage(&tables("new"));
+    let (second, third) = (ledger.transaction(2), ledger.transaction(2));
+    // A folder is where the segment of the third block is to be.
+    let obstacle = folder.join(format!("{:020}.seg", third.first.0));
+    fs::create_dir(&obstacle).unwrap();
+    let error = log.append(vec![second.clone(), third.clone()]).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Environment);
+    assert_eq!((log.tail(), log.coverage()), (tail.clone(), TableSelection::default()));
+    assert_same(&log.read(Seq(0), usize::MAX).await.unwrap(), std::slice::from_ref(&first));
+    fs::remove_dir(&obstacle).unwrap();
+    assert_eq!(segments(&folder).len(), 1);
+    assert_eq!(fs::read(folder.join("catalog")).unwrap(), catalog);
+
+    log.append(vec![second.clone(), third.clone()]).await.unwrap();
+    drop(log);
+    let log = embedded(dir.path(), 1).open("shop").await.unwrap();
+    assert_eq!(log.coverage(), tables("new"));
+    assert_same(&log.read(Seq(0), usize::MAX).await.unwrap(), &[first, second, third]);
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_take_back_an_append_takes_no_other() {
+    let dir = TempDir::new().unwrap();
+    let log = embedded(dir.path(), 1).open("shop").await.unwrap();
+    let folder = dir.path().join("shop");
+    let mut ledger = Ledger::default();
+    let (first, second) = (ledger.transaction(2), ledger.transaction(2));
+    log.append(vec![first]).await.unwrap();
+    let obstacle = folder.join(format!("{:020}.seg", second.first.0));
+    fs::create_dir(&obstacle).unwrap();
+    fs::rename(folder.join(&segments(&folder)[0]), folder.join("aside")).unwrap();
+    assert_eq!(log.append(vec![second.clone()]).await.unwrap_err().kind(), Kind::Environment);
+    fs::remove_dir(&obstacle).unwrap();
+    let error = log.append(vec![second]).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Environment);
+    assert!(error.next_step().unwrap().contains("open the log again"), "{error:?}");
+}
+
+#[tokio::test]
 async fn side_files_are_only_a_shortcut() {
     let dir = TempDir::new().unwrap();
     let (_, blocks) = small_log(dir.path(), 1, 6).await;
@@ -554,7 +632,7 @@ async fn readers_are_right_while_old_segments_go_and_new_ones_come() {
                             for block in &blocks {
                                 assert!(block.first <= next && next < block.end());
                                 assert_eq!(
-                                    block.entries().map(|entry| entry.unwrap()).count(),
+                                    block.entries().filter(Result::is_ok).count(),
                                     block.count as usize
                                 );
                                 next = block.end();
@@ -689,6 +767,9 @@ fn embedded(dir: &Path, segment_bytes: u64) -> Embedded {
     Embedded::new(dir, Options { segment_bytes, ..Options::default() })
 }
 
+/// The type of an image that is not there.
+type Image = fn(&mut Vec<u8>) -> Result<(), ()>;
+
 /// A workload whose changes are numbered without a gap. A commit's offset is the number of changes before it.
 struct Ledger {
     builder: BlockBuilder,
@@ -729,8 +810,9 @@ impl Ledger {
                 writer.variable(&noise(id, size));
                 Ok(())
             };
-            let none: Option<fn(&mut Vec<u8>) -> Result<(), ()>> = None;
-            self.builder.change(lode::model::block::Op::Insert, no, self.now_ms, none, Some(after)).unwrap();
+            self.builder
+                .change(lode::model::block::Op::Insert, no, self.now_ms, None::<Image>, Some(after))
+                .unwrap();
             self.changes += 1;
         }
     }

@@ -108,6 +108,26 @@ impl Cell {
         })
     }
 
+    /// The value as the column will hold it, where it fits: 3 in a decimal column is a DECIMAL at once, so that a
+    /// division by it or of it is not one of whole numbers.
+    pub fn in_column(self, ty: &ColumnType) -> Cell {
+        let same = match ty {
+            ColumnType::Int { .. } | ColumnType::Bit { .. } | ColumnType::Year => {
+                matches!(self, Cell::Int(_))
+            }
+            ColumnType::Decimal { .. } => false,
+            ColumnType::Float | ColumnType::Double => matches!(self, Cell::Float(_)),
+            ColumnType::Date | ColumnType::DateTime { .. } => false,
+            ColumnType::Timestamp { .. } | ColumnType::Time { .. } => false,
+            _ => true,
+        };
+        if same {
+            return self;
+        }
+        let held = self.fit(ty).map(|value| to_dynamic(value.into_owned()));
+        held.and_then(|value| Cell::from_dynamic(value, "").ok()).unwrap_or(self)
+    }
+
     /// The value for Rhai again.
     pub fn to_dynamic(&self) -> Dynamic {
         match self {
@@ -145,6 +165,16 @@ impl Cell {
         }
     }
 
+    /// The digits of a decimal, filled up to the column's scale: but in the wide type of computed decimals, where thirty
+    /// zeros would say nothing, they stay as they were computed.
+    fn digits_for(&self, filled: &Decimal, scale: u8) -> String {
+        match self {
+            Cell::Decimal(own) if scale == OWN_SCALE => own.to_string(),
+            Cell::Int(own) if scale == OWN_SCALE => own.to_string(),
+            _ => filled.to_string(),
+        }
+    }
+
     /// The same value for a column of type `ty`; `None` when that would change it.
     pub fn fit(&self, ty: &ColumnType) -> Option<Value<'_>> {
         if matches!(self, Cell::Null) {
@@ -164,7 +194,7 @@ impl Cell {
                 };
                 let negative = number < Decimal::from(0_u64);
                 let fits = number.precision() <= usize::from(*precision) && !(*unsigned && negative);
-                fits.then(|| Value::Decimal(Cow::Owned(number.to_string())))
+                fits.then(|| Value::Decimal(Cow::Owned(self.digits_for(&number, *scale))))
             }
             ColumnType::Float => match self {
                 Cell::Float(v) => {

@@ -35,7 +35,8 @@ pub fn compile(hook: &Hook, kind: HookKind) -> Result<CompiledHook, HookError> {
     };
     // Names behind dots are known only from the syntax tree, so the code is parsed before its engine is made.
     let parser = engine::bare();
-    let mut ast = parse(&parser, &text, true).map_err(|error| places.parse_error(None, &error))?;
+    let mut ast = parse_block(hook, &text)
+        .map_err(|error| places.error(None, error.position(), parse_problem(hook, &error)))?;
     let modules = load_modules(&parser, hook, &places, &ast)?;
     let mut properties = BTreeSet::new();
     let mut looks_at_change = false;
@@ -96,20 +97,23 @@ pub fn compile(hook: &Hook, kind: HookKind) -> Result<CompiledHook, HookError> {
 /// # Errors
 /// With the place of the first mistake.
 pub fn check_module(module: &HookModule) -> Result<(), HookError> {
-    match parse(&engine::bare(), &module.text, false) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(module_parse_error(module, &error)),
-    }
+    parse_module(&engine::bare(), module).map(|_| ())
 }
 
-fn parse(engine: &Engine, text: &str, is_block: bool) -> Result<AST, ParseError> {
-    if !is_block {
-        // A module may hold functions for other purposes, whose names only the place of their call knows.
-        return engine.compile(text);
+/// A module may hold functions for other purposes, whose variables only the place of their call knows; so these are
+/// not looked for.
+fn parse_module(engine: &Engine, module: &HookModule) -> Result<AST, HookError> {
+    engine.compile(module.text.as_ref()).map_err(|error| module_parse_error(module, &error))
+}
+
+fn parse_block(hook: &Hook, text: &str) -> Result<AST, ParseError> {
+    let mut engine = engine::bare();
+    engine.set_strict_variables(true);
+    // The names must be known here; what is in the modules is looked at later.
+    for module in hook.modules.iter() {
+        engine.register_static_module(module.name.as_str(), Module::new().into());
     }
-    let mut strict = engine::bare();
-    strict.set_strict_variables(true);
-    strict.compile_with_scope(&new_scope(), text)
+    engine.compile_with_scope(&new_scope(), text)
 }
 
 /// The modules that the code calls, and those that these call.
@@ -123,14 +127,16 @@ fn load_modules<'h>(
     let mut open: Vec<(Option<Arc<str>>, Called)> =
         called(ast).into_iter().map(|call| (None, call)).collect();
     while let Some((file, call)) = open.pop() {
+        if call.module.is_empty() {
+            let problem = engine::withheld(&call.function);
+            return Err(places.error(file.as_deref(), call.position, problem));
+        }
         if !loaded.contains_key(&call.module) {
             let Some(module) = hook.modules.iter().find(|module| module.name == call.module) else {
                 return Err(places.error(file.as_deref(), call.position, no_module(hook, &call.module)));
             };
-            let tree =
-                parse(parser, &module.text, false).map_err(|error| module_parse_error(module, &error))?;
+            let mut tree = parse_module(parser, module)?;
             let path = path_text(module);
-            let mut tree = tree;
             tree.set_source(path.as_ref());
             open.extend(called(&tree).into_iter().map(|call| (Some(Arc::clone(&path)), call)));
             loaded.insert(call.module.clone(), (module, tree));
@@ -148,7 +154,7 @@ fn load_modules<'h>(
     Ok(loaded)
 }
 
-/// A call of `module::function`.
+/// A call of `module::function`, or, without a module, of a function that hooks lack.
 struct Called {
     module: String,
     function: String,
@@ -164,7 +170,7 @@ fn called(ast: &AST) -> Vec<Called> {
             | Some(ASTNode::Stmt(Stmt::FnCall(call, position))) => (call, *position),
             _ => return true,
         };
-        if call.is_qualified() {
+        if call.is_qualified() || engine::WITHHELD_FUNCTIONS.contains(&call.name.as_str()) {
             let module: Vec<_> = call.namespace.path.iter().map(|part| part.name.as_str()).collect();
             calls.push(Called {
                 module: module.join("::"),
@@ -265,10 +271,6 @@ impl Places {
         Ok(self.error(module.as_deref(), position, reason(error)?))
     }
 
-    fn parse_error(&self, module: Option<&str>, error: &ParseError) -> HookError {
-        self.error(module, error.position(), parse_problem(error))
-    }
-
     fn load_error(&self, module: &HookModule, error: EvalAltResult) -> HookError {
         let position = error.position();
         let problem =
@@ -302,9 +304,10 @@ fn innermost(mut error: EvalAltResult) -> (Option<String>, EvalAltResult) {
     }
 }
 
-fn parse_problem(error: &ParseError) -> Problem {
-    use rhai::ParseErrorType::VariableUndefined;
+fn parse_problem(hook: &Hook, error: &ParseError) -> Problem {
+    use rhai::ParseErrorType::{ModuleUndefined, VariableUndefined};
     match error.err_type() {
+        ModuleUndefined(name) => no_module(hook, name),
         VariableUndefined(name) => {
             let problem = Problem::new(format!("there is no variable `{name}`"));
             match nearest(super::NAMES.into_iter(), name) {
@@ -350,9 +353,9 @@ fn reason(error: EvalAltResult) -> Result<Problem, Ended> {
             Problem::new(format!("{wanted} was expected, not {got}"))
         }
         EvalAltResult::ErrorArithmetic(what, _) => Problem::new(what),
-        other => {
-            let mut other = other;
-            other.take_position();
+        mut other => {
+            // The place is told apart from the words.
+            let _ = other.take_position();
             Problem::new(other.to_string())
         }
     };

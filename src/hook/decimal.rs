@@ -43,11 +43,6 @@ impl Decimal {
         Some(Decimal { digits: if text.starts_with('-') { -number } else { number }, scale })
     }
 
-    /// The digits without the point.
-    pub fn digits(&self) -> &BigInt {
-        &self.digits
-    }
-
     /// The same number with `scale` digits behind the point; `None` when it needs more.
     pub fn rescale(&self, scale: u32) -> Option<Decimal> {
         if scale >= self.scale {

@@ -8,7 +8,7 @@ use rhai::packages::{
     BasicArrayPackage, BasicBlobPackage, BasicMapPackage, BasicMathPackage, BitFieldPackage, CorePackage,
     LogicPackage, MoreStringPackage, Package,
 };
-use rhai::{Dynamic, Engine, EvalAltResult, ImmutableString, Position, Shared};
+use rhai::{Dynamic, Engine, EvalAltResult, FLOAT, INT, ImmutableString, Position, Shared};
 
 use super::error::{Outcome, Problem};
 use super::row::{self, HookRow};
@@ -21,7 +21,7 @@ pub const TIME_MAX_MS: u64 = 1_000;
 /// How deep functions of a hook may call each other.
 pub const CALL_LEVELS_MAX: usize = 24;
 /// How deep expressions may lie in each other: in a block, and in a function.
-pub const EXPRESSION_DEPTH_MAX: (usize, usize) = (64, 32);
+pub const EXPRESSION_DEPTH_MAX: (usize, usize) = (64, 64);
 /// Bytes of a text that a hook reads or makes.
 pub const TEXT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Items of an array, and bytes of a blob.
@@ -36,8 +36,11 @@ pub const EMITTED_ROWS_MAX: usize = 1_000;
 /// The clock is read once in so many operations.
 const OPERATIONS_PER_LOOK: u64 = 64;
 
-/// Words of Rhai that a hook lacks, as they would run text as code, read files, or hold up the pipeline.
-const WITHHELD: [&str; 3] = ["eval", "import", "sleep"];
+/// Words of Rhai that a hook lacks, as they would run text as code or read files.
+const WITHHELD_WORDS: [&str; 2] = ["eval", "import"];
+
+/// Functions of Rhai that a hook lacks, as they would hold up the pipeline past every limit.
+pub(super) const WITHHELD_FUNCTIONS: [&str; 1] = ["sleep"];
 
 /// Why a hook was ended from outside. Rhai's `try` does not catch it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,13 +124,24 @@ pub(super) fn bare() -> Engine {
         .set_max_variables(VARIABLES_MAX)
         .on_print(|text| tracing::debug!(target: "lode::hook", "{text}"))
         .on_debug(|text, _, position| tracing::debug!(target: "lode::hook", %position, "{text}"));
-    for word in WITHHELD {
+    for word in WITHHELD_WORDS {
         engine.disable_symbol(word);
+    }
+    // A call by a computed name gets past the compiler, but not past these.
+    for function in WITHHELD_FUNCTIONS {
+        engine
+            .register_fn(function, move |_: INT| -> Outcome<()> { Err(withheld(function).into()) })
+            .register_fn(function, move |_: FLOAT| -> Outcome<()> { Err(withheld(function).into()) });
     }
     decimal::register(&mut engine);
     time::register(&mut engine);
     json::register(&mut engine);
     engine
+}
+
+/// The error for a function that hooks lack.
+pub(super) fn withheld(function: &str) -> Problem {
+    Problem::new(format!("`{function}` is not available in hooks, as it would hold up the pipeline"))
 }
 
 fn clock_us() -> u64 {

@@ -59,8 +59,12 @@ impl HookRow {
     }
 
     fn set(&mut self, name: &ImmutableString, value: Dynamic) -> Result<(), Problem> {
-        let cell = Some(Cell::from_dynamic(value, name)?);
-        let slot = self.base.schema.column(name).map_or_else(|| Slot::New(name.clone()), Slot::Column);
+        let cell = Cell::from_dynamic(value, name)?;
+        let (slot, cell) = match self.base.schema.column(name) {
+            Some(column) => (Slot::Column(column), cell.in_column(&self.base.schema.columns[column].ty)),
+            None => (Slot::New(name.clone()), cell),
+        };
+        let cell = Some(cell);
         match self.touched.iter_mut().find(|touched| touched.slot == slot) {
             Some(touched) => touched.cell = cell,
             None if name.is_empty() => return Err(Problem::new("a column needs a name")),

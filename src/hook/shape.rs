@@ -47,8 +47,8 @@ enum Edit {
 impl Shapes {
     /// The row as the hook left it.
     ///
-    /// A value that fits its column's type keeps it; otherwise the column gets the type of the value's class, and
-    /// keeps it for later values that it fits. A new column can be NULL, and has the type of its first value.
+    /// A value that fits its column's type exactly has it; otherwise the column gets the type of the value's class
+    /// in this row, and in those rows whose values need it too. A new column can be NULL, and has the type of its first value.
     pub fn finish(&mut self, row: &HookRow) -> Result<Row, Problem> {
         if row.touched.is_empty() {
             return Ok(row.base.clone());
@@ -143,12 +143,14 @@ impl Source {
         if self.nullable.contains(&column) {
             edits.push(Edit::Nullable(column));
         }
+        if let Some(value) = cell.fit(&original.ty) {
+            return Ok(value);
+        }
         let retyped = self.retyped.iter_mut().find(|(at, _)| *at == column);
-        let ty = retyped.as_ref().map_or(&original.ty, |(_, ty)| ty);
-        if let Some(value) = cell.fit(ty) {
-            if retyped.is_some() {
-                edits.push(Edit::Retype(column, ty.clone()));
-            }
+        if let Some((_, ty)) = &retyped
+            && let Some(value) = cell.fit(ty)
+        {
+            edits.push(Edit::Retype(column, ty.clone()));
             return Ok(value);
         }
         let (ty, value) = own(cell, &original.name)?;

@@ -40,7 +40,7 @@ pub(super) fn register(engine: &mut Engine) {
         .register_fn("timestamp", |text: &str| {
             parse_timestamp(text).ok_or_else(|| unreadable("timestamp", "2024-01-31 12:00:00"))
         })
-        .register_fn("timestamp", |at: DateTime| of_datetime(at).ok_or_else(|| not_in_calendar()))
+        .register_fn("timestamp", |at: DateTime| of_datetime(at).ok_or_else(not_in_calendar))
         .register_fn("time", |text: &str| parse_time(text).ok_or_else(|| unreadable("time", "-12:00:00.5")));
     parts(engine);
     arithmetic(engine);
@@ -168,7 +168,7 @@ fn parts(engine: &mut Engine) {
         .register_get("second", |at: &mut Timestamp| INT::from(at.to_utc().second))
         .register_get("micros", |at: &mut Timestamp| INT::from(at.to_utc().micros))
         .register_get("unix_ms", |at: &mut Timestamp| -> Outcome<INT> {
-            Ok(at.micros.ok_or_else(|| not_in_calendar())?.div_euclid(1000))
+            Ok(at.micros.ok_or_else(not_in_calendar)?.div_euclid(1000))
         })
         .register_get("total_seconds", |at: &mut Time| at.micros / MICROS);
 }
@@ -234,7 +234,8 @@ where
             .advice(format!("write the constant as `{example}`"))
             .into()
     };
-    let operators: [(&str, fn(Ordering) -> bool); 6] = [
+    type Holds = fn(Ordering) -> bool;
+    let operators: [(&str, Holds); 6] = [
         ("==", Ordering::is_eq),
         ("!=", Ordering::is_ne),
         ("<", Ordering::is_lt),

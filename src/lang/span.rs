@@ -81,6 +81,26 @@ impl SourceMap {
         Some((&file.name, file.place(span.start as usize)))
     }
 
+    /// Puts stars in place of a secret; every offset stays as it is.
+    pub fn mask(&mut self, span: Span) {
+        let Some(file) = self.files.get_mut(span.source.0 as usize) else { return };
+        let (Some(before), Some(secret), Some(after)) = (
+            file.text.get(..span.start as usize),
+            file.text.get(span.range()),
+            file.text.get(span.end as usize..),
+        ) else {
+            return;
+        };
+        // A secret in quotes ends in its line, so that the lines stay as they are.
+        let stars: String = secret
+            .bytes()
+            .map(|byte| if matches!(byte, b'"' | b'\n') { byte as char } else { '*' })
+            .collect();
+        if stars != secret {
+            file.text = format!("{before}{stars}{after}").into();
+        }
+    }
+
     /// All files with their numbers, in the order in which they were added.
     pub fn iter(&self) -> impl Iterator<Item = (SourceId, &SourceFile)> {
         self.files.iter().enumerate().map(|(index, file)| (SourceId(index as u32), file))

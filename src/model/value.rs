@@ -18,7 +18,8 @@ pub enum Value<'a> {
     Float(f32),
     /// Double precision.
     Double(f64),
-    /// Decimal digits with an optional leading `-` and exactly as many digits behind the point as the scale.
+    /// Decimal digits with an optional leading `-`, and behind the point as many digits as the column's scale; fewer where a
+    /// hook computed the value.
     Decimal(Cow<'a, str>),
     /// A bit field.
     Bit(u64),

@@ -3,9 +3,13 @@
 //! A plan is data. It is made from a checked model by pure functions, printed by `lode plan`, compared with what
 //! runs, and carried out by `run`. No name in it needs to be looked up again, and no setting to be parsed.
 
+pub mod build;
+pub mod show;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::check::model::NotYet;
 use crate::model::connection::Connection;
 use crate::model::hook::Hook;
 use crate::model::spec::{Settings, Start};
@@ -20,6 +24,15 @@ pub struct Plan {
     pub mines: BTreeMap<String, Arc<MinePlan>>,
     /// Pipelines by name.
     pub pipelines: BTreeMap<String, Arc<PipelinePlan>>,
+    /// What the scripts ask for and this version cannot do yet.
+    pub not_yet: Vec<NotYet>,
+}
+
+impl Plan {
+    /// What stands against running the plan: without it, something else would happen than the scripts say.
+    pub fn obstacles(&self) -> impl Iterator<Item = &NotYet> {
+        self.not_yet.iter().filter(|fact| fact.refuses_run)
+    }
 }
 
 /// The mining of one source connection into one log.

@@ -18,9 +18,10 @@ use crate::hook::{CompiledHook, Facts, HookError, HookKind, Projection, Projecti
 use crate::model::block::Op;
 use crate::model::change::Change;
 use crate::model::position::Seq;
-use crate::model::row::{Row, RowView};
+use crate::model::row::Row;
 use crate::model::schema::TableSchema;
 use crate::model::table::TableName;
+use crate::model::value::Value;
 use crate::plan::StagePlan;
 
 /// The compiled stages of one route.
@@ -50,7 +51,7 @@ pub struct StageError {
     /// The row's key, `id = 42`, or words that say why it has none.
     pub key: String,
     /// What went wrong.
-    pub cause: StageCause,
+    pub cause: Box<StageCause>,
 }
 
 /// What went wrong in a stage.
@@ -246,18 +247,15 @@ fn split_by_key(change: Change, out: &mut Vec<Change>) {
 /// Whether two rows have equal bytes in their key columns. A key column absent from one image counts as equal: an
 /// image leaves out what did not change.
 fn same_key(a: &Row, b: &Row) -> bool {
-    let key = |row: &Row| row.schema.primary_key.clone();
-    let (keys_a, keys_b) = (key(a), key(b));
-    if keys_a.len() != keys_b.len() {
-        return false;
-    }
-    keys_a.iter().zip(&keys_b).all(|(at_a, at_b)| {
-        let cell = |row: &Row, at: u16| row.view().get(usize::from(at)).map(|value| value.into_owned());
-        match (cell(a, *at_a), cell(b, *at_b)) {
-            (Some(a), Some(b)) => a == b,
-            _ => true,
-        }
-    })
+    let (keys_a, keys_b) = (&a.schema.primary_key, &b.schema.primary_key);
+    let (a, b) = (a.view(), b.view());
+    keys_a.len() == keys_b.len()
+        && keys_a.iter().zip(keys_b).all(|(at_a, at_b)| {
+            match (a.get(usize::from(*at_a)), b.get(usize::from(*at_b))) {
+                (Some(a), Some(b)) => a == b,
+                _ => true,
+            }
+        })
 }
 
 /// What an error says about its change; found out only when there is one.
@@ -273,14 +271,15 @@ impl Failed {
     }
 
     fn error(self, cause: StageCause) -> StageError {
-        let key = self.row.as_ref().map_or_else(|| "no row".to_owned(), |row| key_text(row.view()));
-        StageError { seq: self.seq, table: self.table.name.clone(), key, cause }
+        let key = self.row.as_ref().map_or_else(|| "no row".to_owned(), key_text);
+        StageError { seq: self.seq, table: self.table.name.clone(), key, cause: Box::new(cause) }
     }
 }
 
 /// `id = 42`, also of a row whose image is broken: then it says so.
-fn key_text(row: RowView<'_>) -> String {
+fn key_text(row: &Row) -> String {
     let read = || {
+        let row = row.view();
         let schema = row.schema();
         let columns = schema.primary_key.iter().map(|at| {
             let at = usize::from(*at);
@@ -302,8 +301,7 @@ fn key_text(row: RowView<'_>) -> String {
 /// Characters of a key that an error shows.
 const KEY_CHARS_MAX: usize = 64;
 
-fn value_text(value: &crate::model::value::Value<'_>) -> String {
-    use crate::model::value::Value;
+fn value_text(value: &Value<'_>) -> String {
     match value {
         Value::Null => "NULL".to_owned(),
         Value::Bool(v) => v.to_string(),
@@ -350,7 +348,7 @@ impl std::error::Error for StageError {}
 impl StageError {
     /// What to do next, where that is known.
     pub fn advice(&self) -> Option<&str> {
-        match &self.cause {
+        match &*self.cause {
             StageCause::Hook(error) => error.advice.as_deref(),
             StageCause::Columns(_, error) => error.advice.as_deref(),
         }

@@ -1,5 +1,17 @@
 //! Sinks: where changes go. A sink knows rows and cursors; it knows no source and no store.
 
+pub mod jsonl;
+pub mod mysql;
+pub mod null;
+pub mod settings;
+pub mod sqlite;
+
+mod compact;
+mod cursor_row;
+mod plan_cache;
+mod step;
+mod target;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 

@@ -1,5 +1,8 @@
 //! Sources: what can be mined. A source turns its change log into entries; it knows no store and no sink.
 
+pub mod binlog;
+pub mod mysql;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -35,6 +35,7 @@ pub(super) struct EmbeddedLog {
 struct Shared {
     folder: PathBuf,
     epoch: LogEpoch,
+    options: Options,
     /// Never held while a file is read or written.
     state: RwLock<State>,
     writer: Mutex<Writer>,
@@ -94,6 +95,7 @@ impl EmbeddedLog {
         let shared = Shared {
             folder,
             epoch,
+            options: options.clone(),
             state: RwLock::new(state),
             writer: Mutex::new(writer),
             retaining: Mutex::new(()),
@@ -206,6 +208,10 @@ impl Shared {
 
     fn append(&self, blocks: &[Arc<Block>]) -> Result<Tail> {
         let mut writer = self.writer()?;
+        let again = blocks.first().is_some_and(|block| block.first == self.state().tail.next);
+        if again && writer.has_unfinished() {
+            self.rewind(&mut writer)?;
+        }
         let appended = writer.append(blocks)?;
         let tail = {
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
@@ -228,6 +234,16 @@ impl Shared {
             self.note_loaded(segment);
         }
         Ok(tail)
+    }
+
+    /// Cuts off the beginning of a transaction that is not going on, as opening the log would. The last segment
+    /// is read for it; that is rare enough.
+    fn rewind(&self, writer: &mut Writer) -> Result<()> {
+        let recovered = recover(&self.folder, self.epoch)?;
+        self.state.write().unwrap_or_else(PoisonError::into_inner).segments =
+            Arc::new(recovered.segments.clone());
+        *writer = Writer::new(self.folder.clone(), self.epoch, &self.options, recovered)?;
+        Ok(())
     }
 
     fn read(&self, from: Seq, max_bytes: usize) -> Result<Vec<Arc<Block>>> {

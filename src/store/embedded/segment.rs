@@ -356,13 +356,20 @@ impl Frames {
         if offset + len as u64 > self.end {
             return Err(Fault::Damaged { offset, why: "the file ends in the middle of a block" });
         }
-        let buffered = self.buffer_at..=self.buffer_at + self.buffer.len() as u64;
-        if !(buffered.contains(&offset) && buffered.contains(&(offset + len as u64))) {
+        let buffered_to = self.buffer_at + self.buffer.len() as u64;
+        if offset < self.buffer_at || offset + len as u64 > buffered_to {
+            // What is there already of a body that the last piece cut is not read again.
+            let kept = match buffered_to.checked_sub(offset) {
+                Some(kept) if offset >= self.buffer_at => kept as usize,
+                _ => 0,
+            };
             let wanted = (len.max(self.chunk) as u64).min(self.end - offset) as usize;
+            let kept_at = self.buffer.len() - kept;
+            self.buffer.copy_within(kept_at.., 0);
             self.buffer.resize(wanted, 0);
             self.buffer_at = offset;
-            self.file.read_exact_at(&mut self.buffer, offset).map_err(|error| {
-                // Should this be the end of the file, then it is shorter than it was.
+            let read = self.file.read_exact_at(&mut self.buffer[kept..], offset + kept as u64);
+            read.map_err(|error| {
                 self.buffer.clear();
                 match error.kind() {
                     ErrorKind::UnexpectedEof => {

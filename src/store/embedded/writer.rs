@@ -140,6 +140,11 @@ impl Writer {
         }
     }
 
+    /// Whether parts of a transaction lie behind the tail.
+    pub fn has_unfinished(&self) -> bool {
+        self.next != self.committed && self.broken.is_none()
+    }
+
     /// Remembers on disk, as a hint for the next opening, that everything before `next` was acknowledged.
     pub fn acknowledge(&self, next: Seq) {
         self.acknowledged.note(next);

@@ -1,0 +1,132 @@
+//! Hooks: Rhai code of a script is compiled while checking, and its errors are shown where they are.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::Checker;
+use crate::hook::{self, HookError, HookKind};
+use crate::lang::ast::{Code, HookPath};
+use crate::lang::codes;
+use crate::lang::diagnostic::{Diagnostic, did_you_mean};
+use crate::lang::span::{SourceId, Span};
+use crate::model::hook::{Hook, HookCode, HookModule};
+
+/// What a hook is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HookUse {
+    Filter,
+    Map,
+    /// By alerts and schedules, which do not run yet. Its names are known only when they do.
+    Act,
+}
+
+impl Checker<'_> {
+    /// Compiles every included module, so that a mistake is found in one that nothing calls, too.
+    pub(super) fn modules(&mut self) {
+        let scripts = self.scripts;
+        for (module, place) in scripts.modules.iter().zip(&scripts.module_places) {
+            if let Err(error) = hook::check_module(module) {
+                self.report_hook(&error, place.1);
+            }
+        }
+    }
+
+    /// Compiles a hook. `None` was reported.
+    pub(super) fn hook(&mut self, code: &Code, used: HookUse) -> Option<Hook> {
+        let span = code.span();
+        let (file, place) = self.scripts.sources.locate(span)?;
+        let hook = Hook {
+            code: match code {
+                Code::Block(text) => HookCode::Block(text.node.as_str().into()),
+                Code::Hook(path) => {
+                    HookCode::Call { module: path.module.node.clone(), function: path.function.node.clone() }
+                }
+            },
+            file: Arc::clone(file),
+            line: place.line,
+            column: place.column,
+            modules: Arc::clone(&self.scripts.modules),
+        };
+        match code {
+            Code::Hook(path) if !self.module_is_there(path) => return None,
+            Code::Block(text) if used == HookUse::Act => self.parse_block(&text.node, &hook, span)?,
+            _ => {
+                // A module that does not parse was reported by itself, and not again at each call.
+                let kind = if used == HookUse::Map { HookKind::Map } else { HookKind::Filter };
+                if let Err(error) = hook::compile(&hook, kind) {
+                    self.report_hook(&error, span);
+                    return None;
+                }
+            }
+        }
+        Some(hook)
+    }
+
+    fn module_is_there(&mut self, path: &HookPath) -> bool {
+        let modules = &self.scripts.modules;
+        if modules.iter().any(|module| module.name == path.module.node) {
+            return true;
+        }
+        let name = &path.module;
+        let finding = Diagnostic::new(
+            codes::Code::E0402,
+            name.span,
+            format!("there is no module of hooks named `{}`", name.node),
+        );
+        let finding = match did_you_mean(name, modules.iter().map(|module| module.name.as_str())) {
+            Some(near) => finding.suggest(name.span, near, "did you mean this one?"),
+            None => finding.help(format!("include it: include \"hooks/{}.rhai\"", name.node)),
+        };
+        self.report(finding);
+        false
+    }
+
+    fn parse_block(&mut self, text: &str, hook: &Hook, span: Span) -> Option<()> {
+        let module = HookModule { name: String::new(), path: PathBuf::new(), text: text.into() };
+        let mut error = match hook::check_module(&module) {
+            Ok(()) => return Some(()),
+            Err(error) => error,
+        };
+        error.file = Arc::clone(&hook.file);
+        if error.line == 1 {
+            error.column += hook.column - 1;
+        }
+        error.line += hook.line - 1;
+        self.report_hook(&error, span);
+        None
+    }
+
+    /// Shows an error of a hook at its place; `fallback` is where the hook is used.
+    fn report_hook(&mut self, error: &HookError, fallback: Span) {
+        let at =
+            self.hook_file(&error.file).and_then(|source| self.word_at(source, error.line, error.column));
+        let mut finding = Diagnostic::new(codes::Code::E0401, at.unwrap_or(fallback), error.message.clone());
+        if let Some(advice) = &error.advice {
+            finding = finding.help(advice.clone());
+        }
+        self.report(finding);
+    }
+
+    fn hook_file(&self, file: &str) -> Option<SourceId> {
+        let module = self.scripts.modules.iter().position(|module| module.path.to_string_lossy() == file);
+        match module {
+            Some(index) => self.scripts.module_places.get(index).map(|(source, _)| *source),
+            None => {
+                self.scripts.sources.iter().find(|(_, known)| known.name().as_ref() == file).map(|(id, _)| id)
+            }
+        }
+    }
+
+    /// The word at a line and column.
+    fn word_at(&self, source: SourceId, line: u32, column: u32) -> Option<Span> {
+        let file = self.scripts.sources.get(source)?;
+        let line_start: usize = file.text().split_inclusive('\n').take(line as usize - 1).map(str::len).sum();
+        let text = file.line(line)?;
+        let start = text.char_indices().nth(column as usize - 1).map_or(text.len(), |(at, _)| at);
+        let rest = &text[start..];
+        let in_word = |letter: char| letter.is_alphanumeric() || letter == '_';
+        let word = rest.find(|letter| !in_word(letter)).unwrap_or(rest.len());
+        let length = if word > 0 { word } else { rest.chars().next().map_or(0, char::len_utf8) };
+        Some(Span::new(source, line_start + start..line_start + start + length))
+    }
+}

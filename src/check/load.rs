@@ -1,0 +1,254 @@
+//! Reads scripts and what they include. Each file is read once, however often it is included.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use super::secrets::mask_secrets;
+use super::{Input, Kinds, Outside, Source};
+use crate::lang::ast::{Include, Spanned, Statement};
+use crate::lang::codes::Code;
+use crate::lang::diagnostic::{Diagnostic, did_you_mean};
+use crate::lang::parse::parse;
+use crate::lang::span::{SourceId, SourceMap, Span};
+use crate::model::hook::HookModule;
+
+/// So many files may belong together; more are most likely a mistake.
+pub const FILES_MAX: usize = 256;
+
+/// Scripts with everything that they include.
+#[derive(Debug, Default)]
+pub struct ScriptSet {
+    /// The texts. Secrets that stand in them are masked.
+    pub sources: SourceMap,
+    /// All statements but `include`, each file's at the place of its first include.
+    pub statements: Vec<Spanned<Statement>>,
+    /// The included modules of hooks.
+    pub modules: Arc<Vec<HookModule>>,
+    /// Where the modules' texts are, and where they were included, in the same order.
+    pub module_places: Vec<(SourceId, Span)>,
+    /// What is wrong with the texts and their includes.
+    pub diagnostics: Vec<Diagnostic>,
+    folders: BTreeMap<SourceId, PathBuf>,
+}
+
+impl ScriptSet {
+    /// The folder that paths in this text are relative to.
+    pub fn folder(&self, source: SourceId) -> &Path {
+        self.folders.get(&source).map_or(Path::new("/"), PathBuf::as_path)
+    }
+
+    /// `path` of a setting or statement at `span`, made absolute.
+    pub fn absolute(&self, path: &str, span: Span) -> PathBuf {
+        normalize(&self.folder(span.source).join(path))
+    }
+}
+
+/// Reads the scripts of `input` with everything that they include.
+pub fn load(input: &Input, kinds: &Kinds, outside: &dyn Outside) -> ScriptSet {
+    let mut loader = Loader {
+        outside,
+        secret_keys: secret_keys(kinds),
+        set: ScriptSet::default(),
+        modules: Vec::new(),
+        open: Vec::new(),
+        done: BTreeSet::new(),
+    };
+    for script in &input.scripts {
+        match script {
+            Source::Text { name, text } => loader.script(name, text, input.base_dir.clone()),
+            Source::File(path) => loader.file(path, &normalize(&input.base_dir.join(path)), None),
+        }
+    }
+    loader.set.modules = Arc::new(loader.modules);
+    loader.set
+}
+
+/// Resolves `.` and `..` in the text of an absolute path, without looking at the file system.
+pub(super) fn normalize(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                normal.pop();
+            }
+            other => normal.push(other),
+        }
+    }
+    normal
+}
+
+struct Loader<'a> {
+    outside: &'a dyn Outside,
+    secret_keys: BTreeSet<&'static str>,
+    set: ScriptSet,
+    modules: Vec<HookModule>,
+    /// The files that are being read, outermost first, by absolute path and as they are shown.
+    open: Vec<(PathBuf, String)>,
+    done: BTreeSet<PathBuf>,
+}
+
+impl Loader<'_> {
+    /// Reads a script. `shown` is its name in messages, `included` the path in the `include` statement.
+    fn file(&mut self, shown: &Path, path: &Path, included: Option<Span>) {
+        let name = shown.display().to_string();
+        if let Some(start) = self.open.iter().position(|(open, _)| open == path) {
+            return self.cycle(start, &name, included);
+        }
+        if self.done.contains(path) || self.too_many(included) {
+            return;
+        }
+        self.done.insert(path.to_owned());
+        let text = match self.outside.read(path) {
+            Ok(text) => text,
+            Err(error) => return self.unreadable(&name, path, included, &error),
+        };
+        let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
+        self.open.push((path.to_owned(), name.clone()));
+        self.script(&name, &text, folder);
+        self.open.pop();
+    }
+
+    fn script(&mut self, name: &str, text: &str, folder: PathBuf) {
+        let id = self.set.sources.add(name, mask_secrets(text, &self.secret_keys));
+        self.set.folders.insert(id, folder);
+        let (script, mut findings) = parse(id, text);
+        self.set.diagnostics.append(&mut findings);
+        for statement in script.statements {
+            match &statement.node {
+                Statement::Include(include) => self.include(include, name),
+                _ => self.set.statements.push(statement),
+            }
+        }
+    }
+
+    fn include(&mut self, include: &Include, from: &str) {
+        let span = include.path.span;
+        let path = self.set.absolute(&include.path.node, span);
+        let shown =
+            normalize_shown(&Path::new(from).parent().unwrap_or(Path::new("")).join(&include.path.node));
+        match Path::new(&include.path.node).extension().and_then(|extension| extension.to_str()) {
+            Some("lode") => self.file(&shown, &path, Some(span)),
+            Some("rhai") => self.module(&shown, &path, span),
+            _ => self.set.diagnostics.push(
+                Diagnostic::new(
+                    Code::E0211,
+                    span,
+                    format!("`{}` is neither a script nor a module of hooks", include.path.node),
+                )
+                .label("the name must end in `.lode` or `.rhai`"),
+            ),
+        }
+    }
+
+    fn module(&mut self, shown: &Path, path: &Path, span: Span) {
+        if self.done.contains(path) || self.too_many(Some(span)) {
+            return;
+        }
+        self.done.insert(path.to_owned());
+        let text = match self.outside.read(path) {
+            Ok(text) => text,
+            Err(error) => return self.unreadable(&shown.display().to_string(), path, Some(span), &error),
+        };
+        let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
+        if !is_identifier(&name) {
+            let finding = Diagnostic::new(
+                Code::E0211,
+                span,
+                format!("`{name}` cannot be the name of a module of hooks"),
+            )
+            .help("name the file with letters, digits and `_`, so that `name::function` can be written");
+            return self.set.diagnostics.push(finding);
+        }
+        if let Some(other) = self.modules.iter().position(|module| module.name == name) {
+            let finding =
+                Diagnostic::new(Code::E0202, span, format!("there are two modules of hooks named `{name}`"))
+                    .label("a module is named after its file")
+                    .related(self.set.module_places[other].1, "the other one")
+                    .help("rename one of the files");
+            return self.set.diagnostics.push(finding);
+        }
+        let id = self.set.sources.add(shown.display().to_string(), text.as_str());
+        self.set.module_places.push((id, span));
+        self.modules.push(HookModule { name, path: path.to_owned(), text: text.into() });
+    }
+
+    fn too_many(&mut self, included: Option<Span>) -> bool {
+        let too_many = self.done.len() >= FILES_MAX;
+        if let (true, Some(span)) = (too_many, included) {
+            let finding =
+                Diagnostic::new(Code::E0209, span, format!("more than {FILES_MAX} files are included"));
+            self.set.diagnostics.push(finding);
+        }
+        too_many
+    }
+
+    fn cycle(&mut self, start: usize, name: &str, included: Option<Span>) {
+        // A script that is named twice on the command line is no cycle: nothing is open then.
+        let Some(span) = included else { return };
+        let chain: Vec<&str> =
+            self.open[start..].iter().map(|(_, shown)| shown.as_str()).chain([name]).collect();
+        let finding = Diagnostic::new(Code::E0210, span, format!("`{name}` includes itself"))
+            .label("this closes the circle")
+            .note(chain.join(" -> "))
+            .help("move what both need into a third file, and include that");
+        self.set.diagnostics.push(finding);
+    }
+
+    fn unreadable(&mut self, name: &str, path: &Path, included: Option<Span>, error: &io::Error) {
+        let reason = match error.kind() {
+            io::ErrorKind::NotFound => "there is no such file".to_owned(),
+            io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+            io::ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
+            _ => error.to_string(),
+        };
+        let span = included.unwrap_or_else(|| Span::new(self.set.sources.add(name, ""), 0..0));
+        let mut finding = Diagnostic::new(Code::E0209, span, format!("cannot read `{name}`: {reason}"))
+            .note(format!("looked for {}", path.display()));
+        let file = path.file_name().and_then(|file| file.to_str()).unwrap_or_default();
+        let nearby = path.parent().map(|folder| self.outside.list(folder)).unwrap_or_default();
+        if let Some(near) = did_you_mean(file, nearby.iter().map(String::as_str)).filter(|near| *near != file)
+        {
+            finding = match included {
+                Some(span) => {
+                    let written = self.set.sources.slice(span);
+                    let replacement = written.replacen(file, near, 1);
+                    finding.suggest(span, replacement, format!("there is a file named `{near}`"))
+                }
+                None => finding.help(format!("there is a file named `{near}`")),
+            };
+        } else if included.is_some() {
+            finding = finding.help("paths are relative to the file that includes");
+        }
+        self.set.diagnostics.push(finding);
+    }
+}
+
+fn secret_keys(kinds: &Kinds) -> BTreeSet<&'static str> {
+    let secret = |spec: &&crate::model::spec::SettingSpec| spec.ty == crate::model::spec::SettingType::Secret;
+    kinds.setting_lists().flat_map(|list| list.iter().filter(secret)).map(|spec| spec.key).collect()
+}
+
+/// Resolves `.` and `a/..` in a path that may be relative.
+fn normalize_shown(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for component in path.components() {
+        let can_go_up = matches!(normal.components().next_back(), Some(Component::Normal(_)));
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir if can_go_up => {
+                normal.pop();
+            }
+            other => normal.push(other),
+        }
+    }
+    normal
+}
+
+fn is_identifier(name: &str) -> bool {
+    let mut letters = name.chars();
+    letters.next().is_some_and(|first| first.is_alphabetic() || first == '_')
+        && letters.all(|letter| letter.is_alphanumeric() || letter == '_')
+}

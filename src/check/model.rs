@@ -1,0 +1,303 @@
+//! What scripts say, checked: the step between the tree and the plan.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::cron::Cron;
+use crate::lang::ast::{Comparison, Fact, Spanned, Verb};
+use crate::model::connection::Connection;
+use crate::model::hook::Hook;
+use crate::model::spec::Settings;
+use crate::model::table::TableSet;
+
+/// Everything that scripts say.
+#[derive(Clone, Debug, Default)]
+pub struct Model {
+    /// Connections that a pipeline uses, by name.
+    pub connections: BTreeMap<String, Arc<Connection>>,
+    /// Shared mining that a pipeline uses, by source connection.
+    pub mines: BTreeMap<String, Arc<Mine>>,
+    /// Pipelines in the order of the scripts.
+    pub pipelines: Vec<Pipeline>,
+    /// `on … do …`
+    pub alerts: Vec<Alert>,
+    /// `every … do …` and `at … do …`
+    pub schedules: Vec<Schedule>,
+    /// Control verbs that stand by themselves.
+    pub commands: Vec<Command>,
+    /// `test … of …`
+    pub tests: Vec<Test>,
+    /// What the scripts ask for and this version cannot do yet.
+    pub not_yet: Vec<NotYet>,
+}
+
+/// Something that can be checked and planned, and not be run yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotYet {
+    /// What: `sink oracle`.
+    pub what: String,
+    /// Why, or what to do instead, in a sentence.
+    pub why: String,
+    /// Whether running would not do what the script says, so that it must be refused. Otherwise the rest runs without it.
+    pub refuses_run: bool,
+}
+
+/// The mining of one source connection into one log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mine {
+    /// The name shown to people.
+    pub name: String,
+    /// The source connection.
+    pub connection: Arc<Connection>,
+    /// The connection of the log store; `None` is the embedded store.
+    pub store: Option<Arc<Connection>>,
+    /// The log's name within its store.
+    pub log: String,
+    /// Settings of `share_mining`.
+    pub settings: Settings,
+}
+
+/// One pipeline.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pipeline {
+    /// Its name, or that of its sink.
+    pub name: String,
+    /// Its settings.
+    pub settings: Settings,
+    /// What it reads; no two inputs have the same connection.
+    pub inputs: Vec<Input>,
+    /// What happens to the changes.
+    pub flow: Flow,
+}
+
+/// Tables of one source connection.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Input {
+    /// The source connection.
+    pub connection: Arc<Connection>,
+    /// Its tables.
+    pub tables: TableSet,
+    /// The mine, when the changes come through its log.
+    pub mine: Option<Arc<Mine>>,
+    /// Settings of the source.
+    pub settings: Settings,
+}
+
+/// Stages and where they lead.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Flow {
+    /// The stages in their order.
+    pub stages: Vec<Stage>,
+    /// Where they lead.
+    pub end: FlowEnd,
+}
+
+/// The end of a flow.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FlowEnd {
+    /// One sink.
+    Sink(Sink),
+    /// Several flows, each of which gets every change.
+    Branches(Vec<Flow>),
+}
+
+impl Flow {
+    /// Every sink, in the order of the script.
+    pub fn sinks(&self) -> Vec<&Sink> {
+        match &self.end {
+            FlowEnd::Sink(sink) => vec![sink],
+            FlowEnd::Branches(flows) => flows.iter().flat_map(Flow::sinks).collect(),
+        }
+    }
+}
+
+/// A step between source and sink.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Stage {
+    /// Lets a change pass when the expression is true.
+    Filter(Hook),
+    /// Changes rows.
+    Map(Hook),
+    /// Keeps only these columns, and the key.
+    Keep(Vec<String>),
+    /// Removes these columns.
+    Drop(Vec<String>),
+}
+
+/// A sink with its target.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sink {
+    /// Its kind.
+    pub kind: &'static str,
+    /// The connection, where the kind has one.
+    pub connection: Option<Arc<Connection>>,
+    /// The table with at most one `*`, the absolute path, `-`, or nothing.
+    pub target: String,
+    /// As the script writes it: `dw.orders`, `audit/{table}.jsonl`; the kind where there is no target. It does not change
+    /// with the folder that the script lies in.
+    pub label: String,
+    /// Its settings.
+    pub settings: Settings,
+}
+
+/// `on condition for 2m of name do …`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Alert {
+    /// What is watched.
+    pub metric: Metric,
+    /// What it is compared with; `None` for a metric that is a yes or no.
+    pub limit: Option<(Comparison, Measure)>,
+    /// How long it must hold.
+    pub hold: Duration,
+    /// Whom it concerns; `None` is everything.
+    pub of: Option<Subject>,
+    /// What is done.
+    pub action: Action,
+}
+
+macro_rules! metrics {
+    ($($(#[$doc:meta])* $variant:ident = $text:literal, $unit:ident;)*) => {
+        /// What can be watched.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Metric {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Metric {
+            /// Every metric.
+            pub const ALL: &[Metric] = &[$(Metric::$variant),*];
+
+            /// As it is written.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Metric::$variant => $text,)* }
+            }
+
+            /// What it is measured in.
+            pub fn unit(self) -> MetricUnit {
+                match self { $(Metric::$variant => MetricUnit::$unit,)* }
+            }
+        }
+    };
+}
+
+metrics! {
+    /// How far behind the source a pipeline or mine is.
+    Lag = "lag", Time;
+    /// Rows per second.
+    Rps = "rps", Count;
+    /// A pipeline or mine failed.
+    Error = "error", YesNo;
+    /// Attempts since the last success.
+    Retries = "retries", Count;
+    /// A pipeline waits for its mine.
+    Waiting = "waiting", YesNo;
+    /// How long it takes until history that a pipeline still needs is lost.
+    Horizon = "horizon", Time;
+    /// Size of a log.
+    StoreSize = "store_size", Size;
+    /// History is missing.
+    Gap = "gap", YesNo;
+    /// A pipeline or mine is stopped.
+    Stopped = "stopped", YesNo;
+    /// Rows of the transaction that is being read.
+    BigTransaction = "big_transaction", Count;
+}
+
+/// What a metric is measured in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricUnit {
+    /// It is so or not.
+    YesNo,
+    /// A whole number.
+    Count,
+    /// A duration.
+    Time,
+    /// Bytes.
+    Size,
+}
+
+/// What a metric is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measure {
+    /// A whole number.
+    Count(u64),
+    /// A duration.
+    Time(Duration),
+    /// Bytes.
+    Size(u64),
+}
+
+/// Whom an alert or a command concerns.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Subject {
+    /// A pipeline, by name.
+    Pipeline(String),
+    /// The mine of a source connection.
+    Mine(String),
+    /// Tables of a source connection.
+    Tables {
+        /// The connection.
+        connection: String,
+        /// Its tables.
+        tables: TableSet,
+    },
+}
+
+/// What `do` does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Rhai code.
+    Hook(Hook),
+    /// A control verb.
+    Command(Command),
+}
+
+/// A control verb with what it acts on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Command {
+    /// The verb.
+    pub verb: Verb,
+    /// What `start`, `stop`, `pause`, `resume` and `set` act on.
+    pub subjects: Vec<Subject>,
+    /// What follows any other verb, as written.
+    pub words: Vec<String>,
+}
+
+/// `every 1h do …` and `at "0 2 * * *" do …`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Schedule {
+    /// When.
+    pub when: When,
+    /// What is done.
+    pub action: Action,
+}
+
+/// The time of a schedule.
+#[derive(Clone, Debug, PartialEq)]
+pub enum When {
+    /// Again and again after this time.
+    Every(Duration),
+    /// At these minutes.
+    At(Cron),
+}
+
+/// `test "name" of pipeline { … }`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Test {
+    /// What it shows.
+    pub name: String,
+    /// The pipeline.
+    pub pipeline: String,
+    /// What is given and expected, in order; the names in them are known to exist.
+    pub steps: Vec<TestStep>,
+}
+
+/// A line of a test.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TestStep {
+    /// `given …`
+    Given(Spanned<Fact>),
+    /// `expect …`
+    Expect(Spanned<Fact>),
+}

@@ -1,0 +1,214 @@
+//! The kinds of systems that this build knows.
+
+use crate::check::Kinds;
+use crate::client::mysql;
+use crate::model::spec::{EndpointSpec, KindSpec, SettingSpec, SettingType, SinkSpec, TargetSpec};
+use crate::sink::{self, jsonl, null, sqlite};
+use crate::source;
+
+/// Every kind that scripts may name without an embedding program adding any.
+pub fn builtin() -> Kinds {
+    [MYSQL, BINLOG, SQLITE, JSONL, NULL, EMBEDDED, MONGODB, ORACLE, SMTP].into_iter().collect()
+}
+
+const MYSQL: KindSpec = KindSpec {
+    name: "mysql",
+    meaning: "a MySQL or MariaDB server: its binlog as a source, its tables as a sink",
+    endpoint: mysql::ENDPOINT,
+    connection: mysql::CONNECTION,
+    source: Some(source::mysql::SETTINGS),
+    sink: Some(sink::mysql::SPEC),
+    log: None,
+    not_built_in: None,
+};
+
+const BINLOG: KindSpec = KindSpec {
+    name: "binlog",
+    meaning: "binlog files in a folder, read without a server",
+    endpoint: source::binlog::ENDPOINT,
+    connection: source::binlog::CONNECTION,
+    source: Some(source::binlog::SETTINGS),
+    sink: None,
+    log: None,
+    not_built_in: None,
+};
+
+const SQLITE: KindSpec = KindSpec {
+    name: "sqlite",
+    meaning: "tables of an SQLite file",
+    endpoint: EndpointSpec::File,
+    connection: sqlite::CONNECTION,
+    source: None,
+    sink: Some(sqlite::SPEC),
+    log: None,
+    not_built_in: None,
+};
+
+const JSONL: KindSpec = KindSpec {
+    name: "jsonl",
+    meaning: "one line of JSON for each change, in files or on standard output",
+    endpoint: EndpointSpec::Nothing,
+    connection: &[],
+    source: None,
+    sink: Some(jsonl::SPEC),
+    log: None,
+    not_built_in: None,
+};
+
+const NULL: KindSpec = KindSpec {
+    name: "null",
+    meaning: "nothing: changes are counted and dropped",
+    endpoint: EndpointSpec::Nothing,
+    connection: &[],
+    source: None,
+    sink: Some(null::SPEC),
+    log: None,
+    not_built_in: None,
+};
+
+const EMBEDDED: KindSpec = KindSpec {
+    name: "embedded",
+    meaning: "lode's own log store, in files below the data folder",
+    endpoint: EndpointSpec::Nothing,
+    connection: &[],
+    source: None,
+    sink: None,
+    log: Some(&[]),
+    not_built_in: None,
+};
+
+const MONGODB: KindSpec = KindSpec {
+    name: "mongodb",
+    meaning: "collections of a MongoDB: as a log store, or as a sink",
+    endpoint: EndpointSpec::Url { schemes: &["mongodb"], default_port: 27017, database: true },
+    connection: &[PASSWORD, TLS, TLS_CA],
+    source: None,
+    sink: Some(SinkSpec { target: TargetSpec::Table, settings: &[BATCH, MODE, THREADS] }),
+    log: Some(&[]),
+    not_built_in: Some("this build has no MongoDB driver; the embedded store and the sqlite sink need none"),
+};
+
+const ORACLE: KindSpec = KindSpec {
+    name: "oracle",
+    meaning: "tables of an Oracle database",
+    endpoint: EndpointSpec::Url { schemes: &["oracle"], default_port: 1521, database: true },
+    connection: &[
+        PASSWORD,
+        SettingSpec::new(
+            "client_lib",
+            SettingType::Path,
+            None,
+            "The folder of Oracle Instant Client, where the system does not find it by itself.",
+        ),
+    ],
+    source: None,
+    sink: Some(SinkSpec {
+        target: TargetSpec::Table,
+        settings: &[
+            BATCH,
+            MODE,
+            CREATE_TABLES,
+            THREADS,
+            SettingSpec::new(
+                "empty_string",
+                SettingType::Text,
+                None,
+                "What an empty text becomes in a column that may not be NULL: to Oracle, it is NULL.",
+            ),
+            SettingSpec::new(
+                "types",
+                SettingType::Columns,
+                None,
+                "Oracle types of single columns, in place of the usual ones.",
+            ),
+        ],
+    }),
+    log: None,
+    not_built_in: Some("this build has no Oracle driver; the sinks sqlite and mysql have theirs"),
+};
+
+const SMTP: KindSpec = KindSpec {
+    name: "smtp",
+    meaning: "a mail server, for alerts",
+    endpoint: EndpointSpec::Url { schemes: &["smtps", "smtp"], default_port: 465, database: false },
+    connection: &[
+        PASSWORD,
+        SettingSpec {
+            key: "from",
+            ty: SettingType::Text,
+            default: None,
+            required: true,
+            meaning: "The address that mails come from.",
+        },
+        TLS,
+        TLS_CA,
+    ],
+    source: None,
+    sink: None,
+    log: None,
+    not_built_in: Some("this build sends no mail"),
+};
+
+const PASSWORD: SettingSpec =
+    SettingSpec::new("password", SettingType::Secret, None, "The password of the user that the URL names.");
+
+const TLS: SettingSpec = SettingSpec::new(
+    "tls",
+    SettingType::Switch,
+    Some("off"),
+    "Whether everything that travels to and from the server is encrypted.",
+);
+
+const TLS_CA: SettingSpec = SettingSpec::new(
+    "tls_ca",
+    SettingType::Path,
+    None,
+    "With tls: a PEM file of the authorities to trust in place of the public ones.",
+);
+
+const BATCH: SettingSpec = SettingSpec::new(
+    "batch",
+    SettingType::Integer { min: 1, max: 100_000, unit: "rows" },
+    Some("1000"),
+    "Largest number of changes that are written together.",
+);
+
+const MODE: SettingSpec = SettingSpec::new(
+    "mode",
+    SettingType::Choice(&["upsert", "append"]),
+    Some("upsert"),
+    "Whether the target is kept equal to the source, row by row, or gets a row for every change.",
+);
+
+const CREATE_TABLES: SettingSpec = SettingSpec::new(
+    "create_tables",
+    SettingType::Switch,
+    Some("off"),
+    "Whether missing tables are made in the target.",
+);
+
+const THREADS: SettingSpec = SettingSpec::new(
+    "threads",
+    SettingType::Integer { min: 1, max: 64, unit: "writers" },
+    Some("1"),
+    "How many writers share the keys among them.",
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::specs::{self, default_is_readable};
+
+    #[test]
+    fn every_default_can_be_read_and_every_key_is_there_once() {
+        let kinds = builtin();
+        let lists = kinds.setting_lists().chain([specs::SHARE_MINING, specs::PIPELINE]);
+        for list in lists {
+            for (index, spec) in list.iter().enumerate() {
+                assert!(default_is_readable(spec), "{}", spec.key);
+                assert!(list[..index].iter().all(|other| other.key != spec.key), "{} twice", spec.key);
+                assert!(spec.meaning.ends_with('.'), "{}: a sentence", spec.key);
+            }
+        }
+    }
+}

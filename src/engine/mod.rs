@@ -1,0 +1,430 @@
+//! The one door: scripts, the command line and embedding programs change what runs only through [`Engine`].
+
+pub mod kinds;
+pub mod registry;
+pub mod status;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, broadcast};
+use tokio::task::JoinHandle;
+use tracing::info;
+
+use self::registry::Registry;
+use self::status::Status;
+use crate::check::{self, Checked, Input, Model, System};
+use crate::error::{Error, Kind, Result, ResultExt};
+use crate::model::connection::Connection;
+use crate::model::spec::Start;
+use crate::plan::build::build;
+use crate::plan::{InputPlan, MinePlan, PipelinePlan, Plan, RoutePlan, Through};
+use crate::run::event::{Event, Events};
+use crate::run::feed::Origin;
+use crate::run::mine::{Mine, MineParts, MineState};
+use crate::run::pipeline::Pipeline;
+use crate::run::retention::Policy;
+use crate::run::route::{Route, RouteParts};
+use crate::run::signal::{Control, Wish};
+use crate::sink::SinkRoute;
+use crate::source::Source;
+use crate::store::embedded::{Embedded, Options};
+use crate::store::{LogStore, Retention};
+
+/// Rows in one batch, at the most, when the sink does not say.
+const BATCH_ROWS: u64 = 1000;
+/// How often a cursor that moves without changes is made durable, when the pipeline does not say.
+const CURSOR_INTERVAL: Duration = Duration::from_secs(5);
+/// How long two connections may take to say whether they lead to one server.
+const IDENTIFY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Runs plans. All methods may be called from several tasks; those that change what runs take turns.
+pub struct Engine {
+    registry: Registry,
+    data_dir: PathBuf,
+    store: Arc<dyn LogStore>,
+    events: Events,
+    running: Mutex<Running>,
+}
+
+#[derive(Default)]
+struct Running {
+    plan: Plan,
+    mines: BTreeMap<String, RunningMine>,
+    /// Connections that lead to a server which is mined under another connection's name.
+    aliases: BTreeMap<String, String>,
+    pipelines: BTreeMap<String, Arc<Pipeline>>,
+}
+
+struct RunningMine {
+    plan: Arc<MinePlan>,
+    source: Arc<dyn Source>,
+    mine: Arc<Mine>,
+    control: Control,
+    task: Option<JoinHandle<()>>,
+}
+
+impl Engine {
+    /// An engine that keeps its logs and cursors below `data_dir`, which is made when it is needed.
+    pub fn new(data_dir: impl Into<PathBuf>, registry: Registry) -> Engine {
+        let data_dir = data_dir.into();
+        let store = Arc::new(Embedded::new(data_dir.join("logs"), Options::default()));
+        Engine { registry, data_dir, store, events: Events::default(), running: Mutex::default() }
+    }
+
+    /// Checks scripts against the kinds that this engine knows, with the files and variables of this process. All
+    /// findings are in the answer; when none is an error, so is the model that [`plan`](Self::plan) takes.
+    pub fn load(&self, input: &Input) -> Checked {
+        check::check(input, self.registry.kinds(), &System)
+    }
+
+    /// What a checked script asks for. Nothing is connected or started.
+    pub fn plan(&self, model: &Model) -> Plan {
+        build(model)
+    }
+
+    /// Makes what runs equal to `plan`: pipelines that are new or changed are started, those that are gone are
+    /// stopped, all others go on untouched. Mines start with their first pipeline.
+    ///
+    /// # Errors
+    /// `Environment` for a plan that this build cannot carry out as it is written. Otherwise when something that a new
+    /// pipeline needs cannot be made. A server that is away is
+    /// no error: mines and pipelines wait for it.
+    pub async fn apply(&self, plan: Plan) -> Result<()> {
+        refuse_what_cannot_run(&plan)?;
+        let mut running = self.running.lock().await;
+        let changed: Vec<Arc<PipelinePlan>> = plan
+            .pipelines
+            .values()
+            .filter(|wanted| running.plan.pipelines.get(&wanted.name) != Some(wanted))
+            .cloned()
+            .collect();
+        let gone: Vec<String> = running
+            .pipelines
+            .keys()
+            .filter(|name| {
+                !plan.pipelines.contains_key(*name) || changed.iter().any(|new| new.name == **name)
+            })
+            .cloned()
+            .collect();
+        self.open_mines(&mut running, &changed).await?;
+        stop_pipelines(&mut running, gone, Wish::Stop).await;
+        let mut started = Vec::new();
+        for pipeline in &changed {
+            let routes =
+                self.routes(&running, pipeline).context_with(|| format!("in pipeline {}", pipeline.name))?;
+            started.push((pipeline.name.clone(), routes));
+        }
+        stop_idle_mines(&mut running).await;
+        // All tables are asked for before the first mine reads, so that they share one beginning.
+        start_mines(&mut running);
+        for (name, routes) in started {
+            running.pipelines.insert(name.clone(), Pipeline::start(name, routes));
+        }
+        running.plan = plan;
+        Ok(())
+    }
+
+    /// Starts a pipeline of the plan that was stopped, has failed or is finished.
+    ///
+    /// # Errors
+    /// `Refused` when there is none of this name, or when it is running.
+    pub async fn start(&self, name: &str) -> Result<()> {
+        let mut running = self.running.lock().await;
+        let plan = running.plan.pipelines.get(name).cloned().ok_or_else(|| no_pipeline(&running, name))?;
+        if running.pipelines.get(name).is_some_and(|pipeline| !pipeline.is_over()) {
+            return Err(Error::new(Kind::Refused, format!("pipeline {name} is running")));
+        }
+        self.open_mines(&mut running, std::slice::from_ref(&plan)).await?;
+        let routes = self.routes(&running, &plan)?;
+        start_mines(&mut running);
+        running.pipelines.insert(name.to_owned(), Pipeline::start(name.to_owned(), routes));
+        Ok(())
+    }
+
+    /// Stops a pipeline when its current batch is written; mines and other pipelines go on. It stays in
+    /// the plan, and [`start`](Self::start) lets it go on where it stopped.
+    ///
+    /// # Errors
+    /// `Refused` when there is none of this name.
+    pub async fn stop(&self, name: &str) -> Result<()> {
+        let pipeline = {
+            let running = self.running.lock().await;
+            running.pipelines.get(name).cloned().ok_or_else(|| no_pipeline(&running, name))?
+        };
+        pipeline.tell(Wish::Stop);
+        pipeline.ended().await;
+        Ok(())
+    }
+
+    /// Stops reading the sources, lets the pipelines deliver what was mined, for `patience` at the most, and ends
+    /// everything. What was not delivered is delivered by the next run.
+    pub async fn shutdown(&self, patience: Duration) {
+        let (pipelines, controls, tasks) = {
+            let mut running = self.running.lock().await;
+            let pipelines: Vec<_> = running.pipelines.values().cloned().collect();
+            let controls: Vec<_> = running.mines.values().map(|mine| mine.control.clone()).collect();
+            let tasks: Vec<_> = running.mines.values_mut().filter_map(|mine| mine.task.take()).collect();
+            (pipelines, controls, tasks)
+        };
+        for control in &controls {
+            control.tell(Wish::Drain);
+        }
+        let drained = async {
+            for task in tasks {
+                // A mine that panicked has nothing more to say.
+                let _ = task.await;
+            }
+            // A pipeline drains what is in the log when it is told, so the mines come first.
+            for pipeline in &pipelines {
+                pipeline.tell(Wish::Drain);
+            }
+            for pipeline in &pipelines {
+                pipeline.ended().await;
+            }
+        };
+        if tokio::time::timeout(patience, drained).await.is_err() {
+            self.abort().await;
+        }
+    }
+
+    /// Ends everything as soon as nothing is half done, without delivering what waits.
+    pub async fn abort(&self) {
+        let running = self.running.lock().await;
+        for mine in running.mines.values() {
+            mine.control.tell(Wish::Stop);
+        }
+        for pipeline in running.pipelines.values() {
+            pipeline.tell(Wish::Stop);
+        }
+    }
+
+    /// What runs, and how it does.
+    pub async fn status(&self) -> Status {
+        let running = self.running.lock().await;
+        let mines = running.mines.values().map(|running| running.mine.as_ref());
+        Status::of(mines, running.pipelines.values().map(Arc::as_ref))
+    }
+
+    /// What happens from now on.
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.events.listen()
+    }
+
+    /// Opens the mines that these pipelines read through and that are not there yet. Nothing is read yet.
+    async fn open_mines(&self, running: &mut Running, pipelines: &[Arc<PipelinePlan>]) -> Result<()> {
+        for input in pipelines.iter().flat_map(|pipeline| &pipeline.inputs) {
+            let Through::Log(plan) = &input.through else { continue };
+            if running.mine_of(plan).is_some() {
+                continue;
+            }
+            let opened =
+                self.open_mine(running, plan).await.context_with(|| format!("in mine {}", plan.name))?;
+            if let Some(opened) = opened {
+                running.mines.insert(plan.connection.name.clone(), opened);
+            }
+        }
+        Ok(())
+    }
+
+    /// `None` when a running mine reads the same server into the same store already, and now serves this plan, too.
+    async fn open_mine(&self, running: &mut Running, plan: &Arc<MinePlan>) -> Result<Option<RunningMine>> {
+        if plan.store.is_some() {
+            return Err(Error::new(
+                Kind::Environment,
+                format!(
+                    "this build of lode cannot keep a log in `{}`",
+                    plan.store.as_ref().map_or("", |c| c.kind)
+                ),
+            )
+            .advice("write `share_mining via embedded` to keep it in the data folder"));
+        }
+        let source = self.source(&plan.connection)?;
+        if let Some(shared) = same_server(running, plan, source.as_ref()).await {
+            info!(
+                mine = shared,
+                connection = plan.connection.name,
+                "both connections lead to one server, mined once"
+            );
+            running.aliases.insert(plan.connection.name.clone(), shared);
+            return Ok(None);
+        }
+        let log = self.store.open(&plan.log).await?;
+        let parts = MineParts {
+            name: plan.name.clone(),
+            source: Arc::clone(&source),
+            log,
+            start: plan.settings.start("start").unwrap_or(Start::Now),
+            policy: policy(plan),
+        };
+        let mine = Mine::new(parts, self.events.clone());
+        Ok(Some(RunningMine {
+            plan: Arc::clone(plan),
+            source,
+            mine,
+            control: Control::default(),
+            task: None,
+        }))
+    }
+
+    fn source(&self, connection: &Arc<Connection>) -> Result<Arc<dyn Source>> {
+        self.registry.source(connection.kind)?.source(Arc::clone(connection))
+    }
+
+    fn routes(&self, running: &Running, pipeline: &PipelinePlan) -> Result<Vec<Arc<Route>>> {
+        let mut routes = Vec::new();
+        for input in &pipeline.inputs {
+            let origin = match &input.through {
+                Through::Direct => {
+                    Origin::Direct { source: self.source(&input.connection)?, tables: input.tables.clone() }
+                }
+                Through::Log(plan) => {
+                    let running = running.mine_of(plan).expect("mines are opened before routes");
+                    running.mine.want(&input.tables);
+                    Origin::Log(Arc::clone(&running.mine))
+                }
+            };
+            for route in &pipeline.routes {
+                let parts = self.route_parts(pipeline, input, route, origin.clone())?;
+                routes.push(Route::new(parts, self.events.clone()));
+            }
+        }
+        Ok(routes)
+    }
+
+    fn route_parts(
+        &self,
+        pipeline: &PipelinePlan,
+        input: &InputPlan,
+        route: &RoutePlan,
+        origin: Origin,
+    ) -> Result<RouteParts> {
+        let key = format!("{}/{}/{}", pipeline.name, input.connection.name, route.id);
+        let settings = &route.sink.settings;
+        let retries_max = pipeline.settings.integer("retry").map(|most| most as u32);
+        let aside = pipeline.settings.choice("on_error") == Some("aside");
+        Ok(RouteParts {
+            pipeline: pipeline.name.clone(),
+            source_name: input.connection.name.clone(),
+            tables: input.tables.clone(),
+            origin,
+            stages: route.stages.clone(),
+            sink_kind: Arc::clone(self.registry.sink(route.sink.kind)?),
+            sink: SinkRoute {
+                state_dir: self.data_dir.join("state").join(file_name(&key)),
+                key,
+                connection: route.sink.connection.clone(),
+                target: route.sink.target.clone(),
+                settings: settings.clone(),
+            },
+            start: pipeline.start(),
+            batch_rows_max: settings.integer("batch").unwrap_or(BATCH_ROWS) as usize,
+            cursor_interval: pipeline.settings.duration("cursor_interval").unwrap_or(CURSOR_INTERVAL),
+            retries_max,
+            aside: aside.then(|| self.aside_file(&pipeline.name)),
+        })
+    }
+
+    fn aside_file(&self, pipeline: &str) -> PathBuf {
+        self.data_dir.join("aside").join(file_name(pipeline) + ".jsonl")
+    }
+}
+
+impl Running {
+    fn mine_of(&self, plan: &MinePlan) -> Option<&RunningMine> {
+        let name = &plan.connection.name;
+        self.mines.get(self.aliases.get(name).unwrap_or(name))
+    }
+}
+
+/// The key of a running mine that reads the same server into the same store, when `plan` names no log of its own.
+async fn same_server(running: &Running, plan: &MinePlan, source: &dyn Source) -> Option<String> {
+    let default_log = |plan: &MinePlan| plan.log == plan.connection.name;
+    if !default_log(plan) {
+        return None;
+    }
+    for (key, other) in &running.mines {
+        if other.plan.store != plan.store
+            || other.plan.connection.kind != plan.connection.kind
+            || !default_log(&other.plan)
+        {
+            continue;
+        }
+        if other.plan.connection.endpoint == plan.connection.endpoint {
+            return Some(key.clone());
+        }
+        let both = async { tokio::join!(source.identify(), other.source.identify()) };
+        if let Ok((Ok(one), Ok(another))) = tokio::time::timeout(IDENTIFY_TIMEOUT, both).await
+            && one.id == another.id
+        {
+            return Some(key.clone());
+        }
+    }
+    None
+}
+
+/// A plan that would do something else than its script says is not run at all.
+fn refuse_what_cannot_run(plan: &Plan) -> Result<()> {
+    let Some(first) = plan.obstacles().next() else { return Ok(()) };
+    let others = plan.obstacles().count() - 1;
+    let more = if others > 0 { format!(" (and {others} more)") } else { String::new() };
+    Err(Error::new(Kind::Environment, format!("this build of lode cannot run {}{more}", first.what))
+        .advice(first.why.clone()))
+}
+
+fn start_mines(running: &mut Running) {
+    for running in running.mines.values_mut() {
+        let idle = matches!(*running.mine.state().borrow(), MineState::Idle);
+        if idle || running.mine.state().borrow().is_over() {
+            running.control = Control::default();
+            running.task = Some(running.mine.start(running.control.listen()));
+        }
+    }
+}
+
+async fn stop_pipelines(running: &mut Running, names: Vec<String>, wish: Wish) {
+    let stopped: Vec<_> = names.iter().filter_map(|name| running.pipelines.remove(name)).collect();
+    for pipeline in &stopped {
+        pipeline.tell(wish);
+    }
+    for pipeline in &stopped {
+        pipeline.ended().await;
+    }
+}
+
+async fn stop_idle_mines(running: &mut Running) {
+    let idle: Vec<_> = running
+        .mines
+        .iter()
+        .filter(|(_, mine)| mine.mine.oldest_needed().is_none())
+        .map(|(key, _)| key.clone())
+        .collect();
+    for key in idle {
+        let Some(mine) = running.mines.remove(&key) else { continue };
+        running.aliases.retain(|_, target| *target != key);
+        mine.control.tell(Wish::Drain);
+        if let Some(task) = mine.task {
+            // A mine that panicked has nothing more to say.
+            let _ = task.await;
+        }
+    }
+}
+
+fn policy(plan: &MinePlan) -> Policy {
+    let keep =
+        Retention { age: plan.settings.duration("retention"), size: plan.settings.size("retention_size") };
+    Policy { keep, hold_bytes_max: plan.settings.size("hold_size") }
+}
+
+fn no_pipeline(running: &Running, name: &str) -> Error {
+    let known: Vec<_> = running.plan.pipelines.keys().map(String::as_str).collect();
+    Error::new(Kind::Refused, format!("there is no pipeline {name}"))
+        .advice(format!("the pipelines are: {}", known.join(", ")))
+}
+
+/// A name that is one path component, and different for different keys.
+fn file_name(key: &str) -> String {
+    percent_encoding::utf8_percent_encode(key, percent_encoding::NON_ALPHANUMERIC).to_string()
+}

@@ -1,0 +1,74 @@
+//! The kinds of systems that an engine knows. The only place that names concrete connectors.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::kinds;
+use crate::check::Kinds;
+use crate::error::{Error, Kind, Result};
+use crate::model::spec::KindSpec;
+use crate::sink::SinkKind;
+use crate::source::SourceKind;
+
+/// What scripts may name, and the makers of sources and sinks by the same words.
+#[derive(Clone)]
+pub struct Registry {
+    kinds: Kinds,
+    sources: HashMap<&'static str, Arc<dyn SourceKind>>,
+    sinks: HashMap<&'static str, Arc<dyn SinkKind>>,
+}
+
+impl Registry {
+    /// All kinds that this build knows.
+    pub fn built_in() -> Self {
+        let sources: [(&str, Arc<dyn SourceKind>); _] = [
+            ("mysql", Arc::new(crate::source::mysql::Mysql)),
+            ("binlog", Arc::new(crate::source::binlog::BinlogFiles)),
+        ];
+        let sinks: [(&str, Arc<dyn SinkKind>); _] = [
+            ("mysql", Arc::new(crate::sink::mysql::Mysql)),
+            ("sqlite", Arc::new(crate::sink::sqlite::Sqlite)),
+            ("jsonl", Arc::new(crate::sink::jsonl::Jsonl)),
+            ("null", Arc::new(crate::sink::null::Null)),
+        ];
+        Registry { kinds: kinds::builtin(), sources: sources.into(), sinks: sinks.into() }
+    }
+
+    /// Adds a kind of source, or puts it in the place of another. Its spec is what scripts are checked against.
+    pub fn add_source(&mut self, spec: KindSpec, kind: Arc<dyn SourceKind>) {
+        self.sources.insert(spec.name, kind);
+        self.kinds.add(spec);
+    }
+
+    /// Adds a kind of sink, or puts it in the place of another. Its spec is what scripts are checked against.
+    pub fn add_sink(&mut self, spec: KindSpec, kind: Arc<dyn SinkKind>) {
+        self.sinks.insert(spec.name, kind);
+        self.kinds.add(spec);
+    }
+
+    /// What scripts may name.
+    pub fn kinds(&self) -> &Kinds {
+        &self.kinds
+    }
+
+    /// The kind of source called `name`.
+    ///
+    /// # Errors
+    /// `Environment` when this build has none.
+    pub fn source(&self, name: &str) -> Result<&Arc<dyn SourceKind>> {
+        self.sources.get(name).ok_or_else(|| missing("source", name))
+    }
+
+    /// The kind of sink called `name`.
+    ///
+    /// # Errors
+    /// `Environment` when this build has none.
+    pub fn sink(&self, name: &str) -> Result<&Arc<dyn SinkKind>> {
+        self.sinks.get(name).ok_or_else(|| missing("sink", name))
+    }
+}
+
+fn missing(role: &str, name: &str) -> Error {
+    Error::new(Kind::Environment, format!("this build of lode cannot run the {role} kind `{name}`"))
+        .advice("`lode check` and `lode plan` work with it; to run it, take another kind or another build")
+}

@@ -1,0 +1,121 @@
+//! What runs, and how it does, as data.
+
+use serde::Serialize;
+
+use crate::run::mine::{Mine, MineState};
+use crate::run::pipeline::Pipeline;
+use crate::run::progress::RouteFigures;
+use crate::run::route::{Route, RouteState};
+
+/// Everything at one moment.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// The mines by name.
+    pub mines: Vec<MineStatus>,
+    /// The pipelines by name.
+    pub pipelines: Vec<PipelineStatus>,
+}
+
+/// One mine.
+#[derive(Clone, Debug, Serialize)]
+pub struct MineStatus {
+    /// Its name.
+    pub name: String,
+    /// What it does.
+    #[serde(flatten)]
+    pub state: MineState,
+    /// Changes mined since it was started.
+    pub changes: u64,
+    /// The number that the next entry of its log gets.
+    pub head: u64,
+    /// The oldest entry that its log still has.
+    pub horizon: u64,
+    /// The place in the source's log behind the last durable transaction.
+    pub position: Option<String>,
+    /// From the server's commit of the last transaction to its durability in the log.
+    pub delay_ms: i64,
+    /// Size of the log on disk.
+    pub stored_bytes: u64,
+    /// Size of the same entries before compression.
+    pub payload_bytes: u64,
+}
+
+/// One pipeline.
+#[derive(Clone, Debug, Serialize)]
+pub struct PipelineStatus {
+    /// Its name.
+    pub name: String,
+    /// Its routes.
+    pub routes: Vec<RouteStatus>,
+}
+
+/// One route of a pipeline.
+#[derive(Clone, Debug, Serialize)]
+pub struct RouteStatus {
+    /// Its key: `pipeline/input connection/sink`.
+    pub key: String,
+    /// What it does.
+    #[serde(flatten)]
+    pub state: RouteState,
+    /// The mine that it reads through.
+    pub mine: Option<String>,
+    /// Its counters.
+    #[serde(flatten)]
+    pub figures: RouteFigures,
+    /// How far the sink is behind the log, by the source server's clock.
+    pub lag_ms: Option<i64>,
+}
+
+impl Status {
+    pub(super) fn of<'a>(
+        mines: impl Iterator<Item = &'a Mine>,
+        pipelines: impl Iterator<Item = &'a Pipeline>,
+    ) -> Status {
+        Status { mines: mines.map(mine).collect(), pipelines: pipelines.map(pipeline).collect() }
+    }
+
+    /// Whether nothing more will happen without somebody acting: every route has ended, or waits for a mine that failed.
+    pub fn is_settled(&self) -> bool {
+        let failed = |name: &Option<String>| {
+            self.mines.iter().any(|mine| {
+                Some(&mine.name) == name.as_ref() && matches!(mine.state, MineState::Failed { .. })
+            })
+        };
+        self.pipelines.iter().flat_map(|pipeline| &pipeline.routes).all(|route| {
+            route.state.is_over()
+                || (matches!(route.state, RouteState::Waiting { .. }) && failed(&route.mine))
+        })
+    }
+}
+
+fn mine(mine: &Mine) -> MineStatus {
+    let (tail, stat) = (mine.hub().tail().borrow().clone(), mine.log().stat());
+    MineStatus {
+        name: mine.name().to_owned(),
+        state: mine.state().borrow().clone(),
+        changes: mine.progress().changes(),
+        head: tail.next.0,
+        horizon: stat.horizon.0,
+        position: tail.commit.map(|commit| commit.position.to_string()),
+        delay_ms: mine.progress().delay_ms(),
+        stored_bytes: stat.stored_bytes,
+        payload_bytes: stat.payload_bytes,
+    }
+}
+
+fn pipeline(pipeline: &Pipeline) -> PipelineStatus {
+    PipelineStatus {
+        name: pipeline.name().to_owned(),
+        routes: pipeline.routes().iter().map(|r| route(r)).collect(),
+    }
+}
+
+fn route(route: &Route) -> RouteStatus {
+    RouteStatus {
+        key: route.parts().sink.key.clone(),
+        state: route.state().borrow().clone(),
+        mine: route.parts().origin.mine().map(|mine| mine.name().to_owned()),
+        figures: route.progress().figures(),
+        lag_ms: route.lag_ms(),
+    }
+}

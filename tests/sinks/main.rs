@@ -1,0 +1,10 @@
+//! What sinks promise, held against SQLite, a real MariaDB, and files.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod contract;
+mod exact;
+mod history;
+mod lines;
+mod target;

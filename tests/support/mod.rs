@@ -1,0 +1,6 @@
+//! What live tests and benches share.
+
+// Each test binary uses its own part of this module.
+#![allow(dead_code)]
+
+pub mod servers;
