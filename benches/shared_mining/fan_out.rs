@@ -73,6 +73,7 @@ pub fn measure(runtime: &Runtime, source: &Source, report: &mut Report) {
 }
 
 async fn run(source: &Source, load: &Load, pipelines: u32) -> (Used, usize) {
+    source.end_readers().await;
     let stopwatch = Stopwatch::start();
     let live = Live::start(source.connection(load.database), load.start(), &load.tables()).await;
     let running: Vec<_> = (0..pipelines)

@@ -1,11 +1,12 @@
 //! The source: a MariaDB with the workloads in its binlog.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lode::model::connection::{Connection, Endpoint};
 use lode::model::spec::{Settings, Start};
 use lode::model::table::{Pattern, TableSet};
+use mysql_async::prelude::Queryable;
 
 use super::report::{seconds, thousands};
 use super::support::servers::{MariaDb, Server};
@@ -55,6 +56,21 @@ impl Source {
     /// The connection to the source, as a checked script has it.
     pub fn connection(&self, database: &str) -> Arc<Connection> {
         connection("bench", &self.server, database)
+    }
+
+    /// Ends the server's side of connections that read the binlog once: it notices only when it has to send something.
+    pub async fn end_readers(&self) {
+        for row in self.server.query("SHOW PROCESSLIST").await {
+            if let [Some(id), .., Some(command), _, _, _, _] = &row[..]
+                && command.starts_with("Binlog Dump")
+            {
+                // It may have noticed in the meantime.
+                let _ = self.server.root().await.query_drop(format!("KILL {id}")).await;
+            }
+        }
+        while self.server.dump_threads().await > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     async fn load(
