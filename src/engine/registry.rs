@@ -23,7 +23,7 @@ impl Registry {
     pub fn built_in() -> Self {
         let sources: [(&str, Arc<dyn SourceKind>); _] = [
             ("mysql", Arc::new(crate::source::mysql::Mysql)),
-            // ("binlog", Arc::new(crate::source::binlog::BinlogFiles)),
+            ("binlog", Arc::new(crate::source::binlog::BinlogFiles)),
         ];
         let sinks: [(&str, Arc<dyn SinkKind>); _] = [
             ("mysql", Arc::new(crate::sink::mysql::Mysql)),

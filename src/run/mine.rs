@@ -254,6 +254,10 @@ impl Mine {
             if listener.wish() >= Wish::Drain {
                 break Ok(Ended::ByWish);
             }
+            if writer.is_over() {
+                // Its own error says why; it is returned below.
+                break Err(writer_ended());
+            }
             if wanted.has_changed().unwrap_or(false) && merge(&mut tables, &wanted.borrow_and_update()) {
                 stream.select(tables.clone());
             }
@@ -269,8 +273,7 @@ impl Mine {
                 None => true,
             };
             if !sent {
-                // The writer's own error says why; it is returned below.
-                break Err(Error::new(Kind::Internal, "the writer of the log ended early"));
+                break Err(writer_ended());
             }
             match progress {
                 Ok(Progress::Full | Progress::CaughtUp) => {}
@@ -343,7 +346,7 @@ impl Mine {
 }
 
 fn merge(tables: &mut TableSelection, wanted: &TableSelection) -> bool {
-    wanted.sets().iter().fold(false, |changed, set| tables.add(set) || changed)
+    wanted.sets().iter().filter(|set| tables.add(set)).count() > 0
 }
 
 /// An error as one line, with its advice.
@@ -383,6 +386,11 @@ impl Writer {
         self.queue.send(Queued { block: Arc::new(block), _room: room }).await.is_ok()
     }
 
+    /// Whether the writing task has ended with an error.
+    fn is_over(&self) -> bool {
+        self.queue.is_closed()
+    }
+
     /// Whether everything that was queued is durable.
     fn is_idle(&self) -> bool {
         self.room.available_permits() == QUEUE_BYTES_MAX
@@ -395,6 +403,10 @@ impl Writer {
             Err(Error::new(Kind::Internal, "the writer of the log panicked").caused_by(panic))
         })
     }
+}
+
+fn writer_ended() -> Error {
+    Error::new(Kind::Internal, "the writer of the log ended early")
 }
 
 async fn write(mine: Arc<Mine>, mut waiting: mpsc::Receiver<Queued>) -> Result<()> {

@@ -133,7 +133,7 @@ async fn what_no_cursor_covers_is_cut_off() {
     again.write(batch(vec![insert(one("b", 3))], 5)).await.unwrap();
     again.write(part(vec![insert(one("a", 9))])).await.unwrap();
     again.close().await.unwrap();
-    assert_eq!((read("a.jsonl"), read("b.jsonl")), (line("a", 1) + &line("a", 2), line("b", 3)));
+    assert_eq!((read("a.jsonl"), read("b.jsonl")), (line("a", 1) + line("a", 2).as_str(), line("b", 3)));
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! What sinks promise, held against SQLite, a real MariaDB, and files.
 
-#[path = "../support/servers.rs"]
-mod servers;
+#[path = "../support/mod.rs"]
+mod support;
 
 mod contract;
 mod exact;

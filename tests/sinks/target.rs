@@ -17,7 +17,7 @@ use lode::model::value::Value;
 use lode::sink::{Sink, SinkKind, SinkRoute};
 use mysql_async::prelude::Queryable;
 
-use crate::servers;
+use crate::support::servers;
 
 pub const INT: ColumnType = ColumnType::Int { bits: 32, unsigned: false };
 pub const TEXT: ColumnType = ColumnType::VarChar { chars: 40 };
@@ -45,7 +45,7 @@ impl Target {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         // A server that is not the test's own may hold databases of earlier runs.
         let database = format!("lode_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        let port = servers::mysql_port();
+        let port = servers::shared_mariadb().port();
         let endpoint = |database: &str| Endpoint::Url {
             scheme: "mysql".into(),
             user: "root".into(),
@@ -214,7 +214,7 @@ pub fn part(changes: Vec<Change>) -> Batch {
 }
 
 pub fn cursor(next: u64) -> Cursor {
-    Cursor { log: None, next: Seq(next), position: None }
+    Cursor { source: String::new(), log: None, next: Seq(next), position: None }
 }
 
 pub fn text(text: &str) -> Value<'_> {

@@ -30,7 +30,8 @@ pub(crate) struct Decoder {
     /// Whether a server can be asked about tables.
     has_catalog: bool,
     selection: TableSelection,
-    selection_to_write: bool,
+    /// A selection that waits for the place between two transactions.
+    next_selection: Option<TableSelection>,
     tables: HashMap<u64, Table>,
     described: HashMap<TableName, Option<Description>>,
     gtid: GtidSet,
@@ -118,7 +119,7 @@ impl Decoder {
             flavor,
             has_catalog,
             selection,
-            selection_to_write: false,
+            next_selection: None,
             tables: HashMap::new(),
             described: HashMap::new(),
             gtid,
@@ -159,10 +160,7 @@ impl Decoder {
 
     /// Takes another selection of tables from the next transaction on.
     pub fn select(&mut self, selection: TableSelection) {
-        self.selection = selection;
-        self.selection_to_write = true;
-        // What was passed over may be wanted now.
-        self.tables.retain(|_, table| table.plan.is_some());
+        self.next_selection = Some(selection);
     }
 
     /// Says what the server knows of a table; `None` when it has none of this name.
@@ -187,8 +185,10 @@ impl Decoder {
         if self.in_transaction() {
             return false;
         }
-        if self.selection_to_write {
-            self.selection_to_write = false;
+        if let Some(selection) = self.next_selection.take() {
+            self.selection = selection;
+            // Each statement brings its table maps again, and each is held against the new selection.
+            self.tables.clear();
             out.coverage(&self.selection);
             self.write_commit(out);
             return true;
@@ -445,16 +445,7 @@ impl Decoder {
                 self.end_statement(out);
             }
             Statement::Change(verb, tables) => {
-                if let Some(table) =
-                    tables.iter().find(|table| self.selection.contains(&table.database, &table.table))
-                {
-                    return Err(self
-                        .error(
-                            Kind::Data,
-                            format!("{verb} of {table} was logged as a statement, not as rows"),
-                        )
-                        .advice("SET GLOBAL binlog_format = 'ROW', also for sessions that set their own"));
-                }
+                self.refuse_statement(verb, &tables)?;
                 self.end_statement(out);
             }
             Statement::Drop(tables) => {
@@ -501,7 +492,7 @@ impl Decoder {
                 unique_keys: Vec::new(),
             }),
         };
-        let none: Option<fn(&mut Vec<u8>) -> Result<(), Flaw>> = None;
+        let none: Option<NoImage> = None;
         let written = out.change(Op::Truncate, no, self.group.time_ms, none, none);
         debug_assert!(written.is_ok(), "there is no image that could fail");
         self.group.changes += 1;
@@ -519,10 +510,33 @@ impl Decoder {
     }
 
     fn load_query(&self, event: &Event<'_>) -> Result<()> {
-        let _ = event;
-        Err(self
-            .error(Kind::Data, "LOAD DATA was logged as a statement, not as rows")
-            .advice("SET GLOBAL binlog_format = 'ROW', also for sessions that set their own"))
+        // Fields of a QUERY, and 13 bytes about the loaded file between its header and its variables.
+        let mut input = Reader(event.body);
+        let parsed = (|| {
+            input.take(8)?;
+            let database_len = usize::from(input.u8()?);
+            input.take(2)?;
+            let status_len = usize::from(input.u16()?);
+            input.take(13 + status_len)?;
+            let database = std::str::from_utf8(input.take(database_len)?).map_err(|_| Flaw::Text)?;
+            input.u8()?;
+            Ok((database, input.0))
+        })();
+        let (database, text) = parsed.map_err(|flaw| self.malformed(event, &flaw))?;
+        match statement::read(text, database) {
+            Statement::Change(verb, tables) => self.refuse_statement(verb, &tables),
+            _ => Ok(()),
+        }
+    }
+
+    /// A change that was logged as a statement is refused when it names a mined table.
+    fn refuse_statement(&self, verb: &str, tables: &[TableName]) -> Result<()> {
+        match tables.iter().find(|table| self.selection.contains(&table.database, &table.table)) {
+            None => Ok(()),
+            Some(table) => Err(self
+                .error(Kind::Data, format!("{verb} of {table} was logged as a statement, not as rows"))
+                .advice("SET GLOBAL binlog_format = 'ROW', also for sessions that set their own")),
+        }
     }
 
     // Files and positions
@@ -797,7 +811,10 @@ impl Decoder {
 
     fn unsupported_rows(&self, event: &Event<'_>) -> Result<()> {
         let id = Reader(event.body).uint(6).map_err(|flaw| self.malformed(event, &flaw))?;
-        let Some(plan) = self.tables.get(&id).and_then(|table| table.plan.as_ref()) else { return Ok(()) };
+        let Some(table) = self.tables.get(&id) else {
+            return Err(self.error(Kind::Data, "rows come without a table map before them"));
+        };
+        let Some(plan) = &table.plan else { return Ok(()) };
         let message = format!(
             "the event {} with rows of {} is not supported",
             kind::name(event.kind),
@@ -828,6 +845,9 @@ impl Decoder {
         Error::new(kind, message).context(format!("in the binlog before {}", self.place()))
     }
 }
+
+/// What would write an image, where there is none.
+type NoImage = fn(&mut Vec<u8>) -> Result<(), Flaw>;
 
 /// A value that cannot be carried; `column` is `None` when the event itself is at fault.
 struct RowFlaw {

@@ -1,0 +1,122 @@
+//! Chance and faults, the same for the same seed.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use lode::error::{Error, Kind, Result};
+
+/// SplitMix64: small, and the same everywhere.
+#[derive(Clone, Debug)]
+pub struct Rng(u64);
+
+impl Rng {
+    pub fn new(seed: u64) -> Rng {
+        Rng(seed)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number below `end`.
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+
+    pub fn chance(&mut self, permille: u64) -> bool {
+        self.below(1000) < permille
+    }
+}
+
+/// Where something can go wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fault {
+    Identify,
+    OpenStream,
+    Event,
+    Append,
+    AppendAnswer,
+    Read,
+    OpenSink,
+    Write,
+    WriteAnswer,
+}
+
+/// What goes wrong, and how slow everything is.
+#[derive(Debug)]
+pub struct Weather(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    rng: Rng,
+    permille: HashMap<Fault, u64>,
+    sure: HashMap<Fault, u32>,
+    delay_ms_max: u64,
+}
+
+impl Weather {
+    /// Nothing goes wrong, and nothing takes time.
+    pub fn fair(seed: u64) -> Weather {
+        let state =
+            State { rng: Rng::new(seed), permille: HashMap::new(), sure: HashMap::new(), delay_ms_max: 0 };
+        Weather(Mutex::new(state))
+    }
+
+    /// Lets `fault` happen the next `times` times.
+    pub fn strike(&self, fault: Fault, times: u32) {
+        self.0.lock().unwrap().sure.insert(fault, times);
+    }
+
+    /// Lets `fault` happen now and then.
+    pub fn threaten(&self, fault: Fault, permille: u64) {
+        self.0.lock().unwrap().permille.insert(fault, permille);
+    }
+
+    /// Everything takes up to so long.
+    pub fn slow_down(&self, delay_ms_max: u64) {
+        self.0.lock().unwrap().delay_ms_max = delay_ms_max;
+    }
+
+    pub fn clear_up(&self) {
+        let mut state = self.0.lock().unwrap();
+        state.permille.clear();
+        state.sure.clear();
+    }
+
+    pub fn chance(&self, permille: u64) -> bool {
+        self.0.lock().unwrap().rng.chance(permille)
+    }
+
+    /// An error when the fault happens here.
+    pub fn pass(&self, fault: Fault) -> Result<()> {
+        let mut state = self.0.lock().unwrap();
+        let sure = match state.sure.get_mut(&fault) {
+            Some(times) if *times > 0 => {
+                *times -= 1;
+                true
+            }
+            _ => false,
+        };
+        let permille = state.permille.get(&fault).copied().unwrap_or(0);
+        if sure || (permille > 0 && state.rng.chance(permille)) {
+            return Err(Error::new(Kind::Unavailable, format!("struck by {fault:?}")));
+        }
+        Ok(())
+    }
+
+    pub async fn delay(&self) {
+        let delay_ms = {
+            let mut state = self.0.lock().unwrap();
+            let most = state.delay_ms_max;
+            if most == 0 { 0 } else { state.rng.below(most + 1) }
+        };
+        if delay_ms > 0 {
+            tokio::time::sleep(Duration::from_millis(delay_ms)).await;
+        }
+    }
+}
