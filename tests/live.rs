@@ -15,7 +15,13 @@ mod world;
 
 #[path = "live/cases.rs"]
 mod cases;
+#[path = "live/direct.rs"]
+mod direct;
+#[path = "live/refusals.rs"]
+mod refusals;
 #[path = "live/restarts.rs"]
 mod restarts;
 #[path = "live/sharing.rs"]
 mod sharing;
+#[path = "live/storms.rs"]
+mod storms;

@@ -120,21 +120,22 @@ async fn columns(conn: &mut Conn, database: &str, table: &str) -> Vec<Column> {
 async fn server_rows(conn: &mut Conn, database: &str, table: &str, columns: &[Column]) -> Vec<Vec<String>> {
     let list: Vec<String> = columns
         .iter()
-        .map(|Column { name, data_type }| match data_type.as_str() {
+        .map(|Column { name, data_type }| (quoted(name), data_type))
+        .map(|(name, data_type)| match data_type.as_str() {
             // Zero padding and the four digits of a year are matters of showing.
             "bit" | "tinyint" | "smallint" | "mediumint" | "int" | "bigint" | "year" => {
-                format!("CAST(`{name}` + 0 AS CHAR)")
+                format!("CAST({name} + 0 AS CHAR)")
             }
             // The text protocol would round them.
-            "float" | "double" => format!("`{name}`"),
+            "float" | "double" => name,
             "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => {
-                format!("CONCAT('0x', HEX(`{name}`))")
+                format!("CONCAT('0x', HEX({name}))")
             }
-            "geometry" => format!("CONCAT('0x', HEX(CAST(`{name}` AS BINARY)))"),
-            _ => format!("CAST(`{name}` AS CHAR CHARACTER SET utf8mb4)"),
+            "geometry" => format!("CONCAT('0x', HEX(CAST({name} AS BINARY)))"),
+            _ => format!("CAST({name} AS CHAR CHARACTER SET utf8mb4)"),
         })
         .collect();
-    let query = format!("SELECT {} FROM `{database}`.`{table}`", list.join(", "));
+    let query = format!("SELECT {} FROM {database}.{}", list.join(", "), quoted(table));
     let rows: Vec<mysql_async::Row> =
         conn.exec(query.as_str(), ()).await.unwrap_or_else(|error| panic!("{error}\nin: {query}"));
     let mut rows: Vec<Vec<String>> = rows
@@ -170,4 +171,9 @@ fn sqlite_rows(db: &rusqlite::Connection, table: &str, columns: &[Column]) -> Ve
     let mut rows: Vec<Vec<String>> = rows.and_then(Iterator::collect).expect("rows");
     rows.sort();
     rows
+}
+
+/// A name as both MySQL and MariaDB read it.
+fn quoted(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
 }
