@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use lode::check::{Checked, Input, Outside, SecretsPolicy, Source, check};
+use lode::check::{Checked, Input, Outside, SecretsPolicy, Source, check, reference};
 use lode::engine::kinds::builtin;
 use lode::lang::codes::Code;
 use lode::lang::diagnostic::{render, to_json};
 use lode::plan::{build, show};
+use proptest::prelude::*;
 
 /// Every secret of the tests has this in it.
 const SECRET: &str = "S3CR3T";
@@ -187,6 +188,57 @@ fn wrong_examples_of_pages_show_their_code_and_corrected_ones_do_not() {
     }
 }
 
+#[test]
+fn a_script_that_is_not_there_is_an_error_with_its_neighbour() {
+    let checked = check_file(&World::new("tests/golden/check"), "parts/shpo.lode", "");
+    let rendered = render(&checked.diagnostics, &checked.sources, false);
+    assert!(checked.has_errors() && rendered.contains("there is no such file"), "{rendered}");
+    assert!(rendered.contains("there is a file named `shop.lode`"), "{rendered}");
+}
+
+#[test]
+fn scripts_of_one_command_line_share_their_names_and_each_file_is_read_once() {
+    let text = "include \"parts/shop.lode\"\nsource mysql shop.orders -> sink null";
+    let input = Input {
+        scripts: vec![
+            Source::File("parts/shop.lode".into()),
+            Source::Text { name: "<command line>".into(), text: text.into() },
+            Source::File("./parts/../parts/shop.lode".into()),
+        ],
+        sets: Vec::new(),
+        secrets: SecretsPolicy::Required,
+        base_dir: "/project".into(),
+    };
+    let checked = check(&input, &builtin(), &World::new("tests/golden/check"));
+    assert_eq!(checked.diagnostics, []);
+    let model = checked.model.expect("the script is right");
+    let pipelines: Vec<&str> = model.pipelines.iter().map(|pipeline| pipeline.name.as_str()).collect();
+    assert_eq!(pipelines, ["null"]);
+    let shop = &model.connections["shop"];
+    let secret = shop.settings.secret("password").expect("the password was read");
+    assert_eq!(secret.expose(), format!("{SECRET}-repl"), "without the line end of its file");
+}
+
+#[test]
+fn what_cannot_run_yet_is_an_obstacle_and_alerts_are_none() {
+    let text = "connection shop = mysql \"mysql://h/shop\"\n\
+                pipeline a { snapshot = initial } = source mysql shop.orders -> sink null\n\
+                on error do { log(message) }";
+    let plan = build::build(&check_text(text, SecretsPolicy::Required).model.expect("the script is right"));
+    let obstacles: Vec<&str> = plan.obstacles().map(|fact| fact.what.as_str()).collect();
+    assert_eq!(obstacles, ["snapshot = initial"]);
+    assert_eq!(plan.not_yet.len(), 2);
+}
+
+#[test]
+fn every_kind_has_a_page() {
+    let kinds = builtin();
+    let words = kinds.iter().map(|kind| kind.name).chain(["share_mining", "pipeline"]);
+    let pages: Vec<String> = words.filter_map(|word| reference(word, &kinds)).collect();
+    insta::assert_snapshot!(pages.join("\n────\n"));
+    assert_eq!(reference("no_such_kind", &kinds), None);
+}
+
 /// The scripts of a page that can be checked by themselves, and whether they are wrong ones.
 fn examples_of(page: &str) -> Vec<(bool, String)> {
     let mut examples = Vec::new();
@@ -217,6 +269,8 @@ fn secrets_are_shown_nowhere_even_when_the_script_is_wrong() {
         r#"connection a = mysql "mysql://u@h/d" { password = ["S3CR3T"] }"#,
         r#"connection a = mysql "mysql://u@h/d" { password = "S3CR3T" tls = = on }"#,
         r#"connection a = mysql "mysql://u@h/d" { password "S3CR3T" }"#,
+        r#"connection a = mysql "mysql://u@h/d" { pasword = "S3CR3T" }"#,
+        r#"connection a = mysql "mysql://u:\"S3CR3T@h/d" { tsl = on }"#,
         "let pw = \"S3CR3T\"\nconnection a = mysql \"mysql://u@h/d\" { password = $pw }\nsource mysql a.x -> sink nul",
         "let pw = \"S3CR3T\" connection a = mysql \"mysql://u@h/d\" { password = $pw, tls = $pww }",
         "connection a = mysql \"mysql://u@h/d\" { password = env(\"PW\"), tls = 5 }\nsource mysql a.x -> sink null",
@@ -227,4 +281,38 @@ fn secrets_are_shown_nowhere_even_when_the_script_is_wrong() {
         assert!(!checked.diagnostics.is_empty() || checked.model.is_some(), "{script}");
         assert_no_secrets(script, &checked);
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    /// Scripts with pieces taken out, doubled and moved: no panic, and every finding can be rendered.
+    #[test]
+    fn damaged_scripts_are_findings(cuts in prop::collection::vec((0..10_000usize, 0..40usize, 0..10_000usize), 1..4)) {
+        let mut text = damaged_base();
+        for (at, length, to) in cuts {
+            let at = text.floor_char_boundary(at % text.len().max(1));
+            let end = text.ceil_char_boundary((at + length).min(text.len()));
+            let piece: String = text.drain(at..end).collect();
+            let to = text.floor_char_boundary(to % text.len().max(1));
+            if to.is_multiple_of(2) {
+                text.insert_str(to, &piece);
+            }
+        }
+        let checked = check_text(&text, SecretsPolicy::Required);
+        let rendered = render(&checked.diagnostics, &checked.sources, false);
+        prop_assert_eq!(checked.has_errors(), rendered.contains("error["));
+        prop_assert_eq!(checked.has_errors(), checked.model.is_none());
+        prop_assert!(!rendered.contains(SECRET), "{}", rendered);
+    }
+}
+
+/// A script with a bit of everything; its secrets come from outside.
+fn damaged_base() -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/language");
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).expect("the script can be read");
+    let hooks = "include \"hooks/mask.rhai\"\n";
+    let scripts = ["connections.lode", "05_many.lode", "06_production.lode"].map(read).concat();
+    let lines = scripts.lines().filter(|line| !line.starts_with("include"));
+    format!("{hooks}{}", lines.collect::<Vec<_>>().join("\n"))
 }

@@ -40,7 +40,13 @@ pub fn peak_memory(process: u32) -> Option<u64> {
 }
 
 fn cpu_time() -> Duration {
-    let stat = fs::read_to_string("/proc/self/stat").expect("Linux tells the processor time in /proc");
+    cpu_time_of("self")
+}
+
+/// Processor time that a process has used, by its number or `self`.
+pub fn cpu_time_of(process: &str) -> Duration {
+    // A process that is gone uses nothing more.
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     // The name of the program, in brackets, may hold anything.
     let fields = stat.rsplit(')').next().unwrap_or_default();
     let ticks: u32 = fields.split_whitespace().skip(11).take(2).map(|field| field.parse().unwrap_or(0)).sum();

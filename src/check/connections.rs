@@ -75,7 +75,8 @@ impl<'a> Connections<'a> {
         if found.is_none() {
             let what = format!("there is no connection named `{}`", name.node);
             let finding = Diagnostic::new(Code::E0201, name.span, what);
-            let candidates = self.names(|kind| role.fits(kind));
+            let mut candidates = self.names(|kind| role.fits(kind));
+            candidates.extend((role == Role::Log).then_some("embedded"));
             checker.report(match did_you_mean(name, candidates.iter().copied()) {
                 Some(near) => finding.suggest(name.span, near, "did you mean this one?"),
                 None if candidates.is_empty() => {

@@ -160,7 +160,15 @@ impl<'a> Checker<'a> {
 
     fn schedule(&mut self, schedule: &ast::Schedule, scope: &Scope<'_, 'a>) -> Option<Schedule> {
         let when = match &schedule.when {
-            ast::When::Every(Slot::Given(number)) => number.as_duration().map(When::Every),
+            ast::When::Every(Slot::Given(number)) => match number.as_duration() {
+                Some(duration) if duration.is_zero() => {
+                    let finding =
+                        Diagnostic::new(Code::E0312, number.span, "a schedule needs time between its runs");
+                    self.report(finding.help("write for example every 1h"));
+                    None
+                }
+                duration => duration.map(When::Every),
+            },
             ast::When::At(Slot::Given(text)) => match Cron::parse(text) {
                 Ok(cron) => Some(When::At(cron)),
                 Err(reason) => {

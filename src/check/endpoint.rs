@@ -37,17 +37,22 @@ pub(super) fn endpoint(
     }
 }
 
-/// How an endpoint of this kind looks.
+/// What to write for an endpoint of this kind.
 pub(super) fn usage(kind: &str, spec: EndpointSpec) -> String {
+    format!("write {}", form(kind, spec))
+}
+
+/// How kind and endpoint look: `mysql "mysql://user@host:3306/database"`.
+pub(super) fn form(kind: &str, spec: EndpointSpec) -> String {
     match spec {
         EndpointSpec::Url { schemes, default_port, database } => {
             let scheme = schemes.first().copied().unwrap_or(kind);
             let path = if database { "/database" } else { "" };
-            format!("write {kind} \"{scheme}://user@host:{default_port}{path}\"")
+            format!("{kind} \"{scheme}://user@host:{default_port}{path}\"")
         }
-        EndpointSpec::Folder => format!("write {kind} \"path/of/a/folder\""),
-        EndpointSpec::File => format!("write {kind} \"path/of/a/file\""),
-        EndpointSpec::Nothing => format!("write {kind} without a connection"),
+        EndpointSpec::Folder => format!("{kind} \"path/of/a/folder\""),
+        EndpointSpec::File => format!("{kind} \"path/of/a/file\""),
+        EndpointSpec::Nothing => kind.to_owned(),
     }
 }
 
@@ -60,10 +65,14 @@ fn server(
     database_needed: bool,
 ) -> Result<Endpoint, Diagnostic> {
     let wrong = |what: String| Diagnostic::new(Code::E0307, text.span, what).help(usage(kind, spec));
-    let url = Url::parse(&text.node)
-        .map_err(|error| wrong(format!("this is not the address of a server: {error}")))?;
+    let url = Url::parse(&text.node).map_err(|error| match error {
+        url::ParseError::RelativeUrlWithoutBase => {
+            wrong("this is not the address of a server: it does not begin with a scheme".to_owned())
+        }
+        error => wrong(format!("this is not the address of a server: {error}")),
+    })?;
     if url.password().is_some() {
-        return Err(Diagnostic::new(Code::E0308, text.span, "a password does not belong into an address")
+        return Err(Diagnostic::new(Code::E0308, text.span, "a password does not belong in an address")
             .label("it is masked here")
             .note("addresses are shown in plans and messages; the password may be in the history of this file already")
             .help("take it out, and add { password = env(\"NAME\") }"));

@@ -23,9 +23,10 @@ pub(super) enum HookUse {
 impl Checker<'_> {
     /// Compiles every included module, so that a mistake is found in one that nothing calls, too.
     pub(super) fn modules(&mut self) {
-        for module in self.scripts.modules.iter() {
+        let scripts = self.scripts;
+        for (module, place) in scripts.modules.iter().zip(&scripts.module_places) {
             if let Err(error) = hook::check_module(module) {
-                self.report_hook(&error, Span::default());
+                self.report_hook(&error, place.1);
             }
         }
     }

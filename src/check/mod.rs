@@ -6,6 +6,8 @@
 //! A statement that is wrong is reported once: what refers to it is checked as far as it can be, without further
 //! findings.
 
+#![allow(clippy::result_large_err, reason = "a finding is made once and moved to the list of findings")]
+
 mod connections;
 mod control;
 mod cron;
@@ -19,6 +21,7 @@ mod names;
 mod not_yet;
 mod outside;
 mod pipelines;
+mod reference;
 mod secrets;
 mod settings;
 pub mod specs;
@@ -33,11 +36,15 @@ pub use kinds::Kinds;
 pub use load::{FILES_MAX, ScriptSet};
 pub use model::Model;
 pub use outside::{Outside, System};
+pub use reference::reference;
 pub use secrets::SecretsPolicy;
 
 use connections::Connections;
 use model::NotYet;
 use names::Names;
+
+/// After so many findings further ones are left out: they would hardly say anything new.
+pub const FINDINGS_MAX: usize = 500;
 
 /// What is to be checked.
 #[derive(Clone, Debug)]
@@ -140,7 +147,12 @@ impl<'a> Checker<'a> {
     }
 
     fn report(&mut self, finding: Diagnostic) {
-        // Included files and repeated names can lead to the same place twice.
+        // An error is never left out when it is the first one, or a wrong script could pass as a right one.
+        let may_be_left_out = !finding.is_error() || self.diagnostics.iter().any(Diagnostic::is_error);
+        if self.diagnostics.len() >= FINDINGS_MAX && may_be_left_out {
+            return;
+        }
+        // Repeated names can lead to the same place twice.
         if !self.diagnostics.contains(&finding) {
             self.diagnostics.push(finding);
         }

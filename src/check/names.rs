@@ -6,7 +6,7 @@ use super::Checker;
 use crate::lang::ast::{self, FlowEnd, Number, Slot, Statement, Target, Value};
 use crate::lang::codes::Code;
 use crate::lang::diagnostic::{Diagnostic, did_you_mean};
-use crate::lang::span::Span;
+use crate::lang::span::{SourceId, Span};
 
 /// What statements declare, by name. A name that is given twice stands for the first one.
 #[derive(Debug, Default)]
@@ -154,7 +154,7 @@ impl<'a> Names<'a> {
                 None => {
                     let finding = Diagnostic::new(
                         Code::E0206,
-                        Span::default().before(),
+                        NOWHERE,
                         format!("--set {name}: no script has a value of this name"),
                     );
                     let near = did_you_mean(name, self.lets.keys().copied());
@@ -230,6 +230,10 @@ fn sink_label(flow: &ast::Flow) -> Option<(String, Span)> {
         FlowEnd::Sink(sink) => match &sink.target {
             None => sink.kind.given().map(|kind| (kind.node.clone(), kind.span)),
             Some(Slot::Hole(_)) => None,
+            // Standard output has no name of its own.
+            Some(Slot::Given(Target::Path(path))) if path.node == "-" => {
+                sink.kind.given().map(|kind| (kind.node.clone(), path.span))
+            }
             Some(Slot::Given(Target::Path(path))) => Some((path.node.clone(), path.span)),
             Some(Slot::Given(Target::Table(table))) => Some((table_label(table), table.span)),
         },
@@ -245,6 +249,9 @@ pub(super) fn table_label(table: &ast::TableRef) -> String {
         names => format!("{}.{{{}}}", table.connection.node, names.join(", ")),
     }
 }
+
+/// For findings about the command line: a place in no text.
+const NOWHERE: Span = Span { source: SourceId(u32::MAX), start: 0, end: 0 };
 
 fn twice(what: &str, name: &ast::Name, first: Span) -> Diagnostic {
     Diagnostic::new(Code::E0202, name.span, format!("there are two {what}s named `{}`", name.node))

@@ -27,13 +27,9 @@ impl Checker<'_> {
         } else {
             "the rest of the script runs without it"
         };
-        let finding = Diagnostic::new(
-            Code::W0502,
-            span,
-            format!("{what}: this version checks it, and does not run it yet"),
-        )
-        .note(why)
-        .note(consequence);
+        let finding = Diagnostic::new(Code::W0502, span, format!("not run by this version yet: {what}"))
+            .note(why)
+            .note(consequence);
         self.report(finding);
     }
 }

@@ -1,6 +1,6 @@
 //! What checking needs of the world: files and environment variables. Tests bring a world of their own.
 
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
 
 /// The world outside the scripts.
@@ -18,13 +18,24 @@ pub trait Outside {
     fn env(&self, name: &str) -> Option<String>;
 }
 
+/// No script, hook or secret is larger.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+
 /// The file system and the environment of this process.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct System;
 
 impl Outside for System {
     fn read(&self, path: &Path) -> io::Result<String> {
-        std::fs::read_to_string(path)
+        let mut text = String::new();
+        let size = std::fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)? as u64;
+        if size > FILE_BYTES_MAX {
+            return Err(io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                format!("it has more than {FILE_BYTES_MAX} bytes"),
+            ));
+        }
+        Ok(text)
     }
 
     fn list(&self, folder: &Path) -> Vec<String> {

@@ -1,11 +1,12 @@
 //! Secrets: where they come from, and how they are kept out of everything that is shown.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::{Checker, Outside};
 use crate::lang::codes::Code;
-use crate::lang::diagnostic::Diagnostic;
+use crate::lang::diagnostic::{Diagnostic, did_you_mean};
 use crate::lang::span::Span;
 use crate::model::secret::Secret;
 
@@ -112,14 +113,14 @@ fn read_file(path: &Path, outside: &dyn Outside) -> Result<String, String> {
 }
 
 /// The text with stars in place of everything that looks like a secret written into it: passwords within URLs,
-/// and values of `keys`. Offsets stay as they are.
+/// and values of `keys` and of words like them. Offsets stay as they are.
 ///
 /// This works on the bare text, because a text with syntax errors is shown, too.
 pub(super) fn mask_secrets(text: &str, keys: &BTreeSet<&'static str>) -> String {
     let mut ranges = Vec::new();
     for (at, sign) in text.match_indices("://") {
         let rest = &text[at + sign.len()..];
-        let rest = &rest[..rest.find(['"', '\n']).unwrap_or(rest.len())];
+        let rest = &rest[..end_of_text(rest)];
         let start = at + sign.len();
         if let (Some(colon), Some(last_at)) = (rest.find(':'), rest.rfind('@'))
             && colon < last_at
@@ -130,8 +131,12 @@ pub(super) fn mask_secrets(text: &str, keys: &BTreeSet<&'static str>) -> String 
             ranges.push(start + query + 1..start + rest.len());
         }
     }
-    for key in keys {
-        ranges.extend(text.match_indices(key).filter_map(|(at, _)| value_of_key(text, at, at + key.len())));
+    for word in words(text) {
+        if let Some(value) = value_behind(text, word.end)
+            && names_a_secret(&text[word], keys)
+        {
+            ranges.push(value);
+        }
     }
     let mut bytes = text.as_bytes().to_vec();
     for range in ranges {
@@ -141,32 +146,56 @@ pub(super) fn mask_secrets(text: &str, keys: &BTreeSet<&'static str>) -> String 
     String::from_utf8(bytes).unwrap_or_default()
 }
 
-/// The bytes of a plain value behind the key at `start..end`, if there is one.
-fn value_of_key(text: &str, start: usize, end: usize) -> Option<std::ops::Range<usize>> {
-    let in_word = |letter: char| letter.is_alphanumeric() || letter == '_';
+/// Parts of words that name secrets in every language of configuration.
+const TELLING: [&str; 4] = ["pass", "secret", "token", "pwd"];
+
+/// Whether what stands behind this word is most likely a secret, also when the word is misspelt.
+fn names_a_secret(word: &str, keys: &BTreeSet<&'static str>) -> bool {
+    let lower = word.to_lowercase();
+    TELLING.iter().any(|part| lower.contains(part)) || did_you_mean(word, keys.iter().copied()).is_some()
+}
+
+/// The places of all words.
+fn words(text: &str) -> impl Iterator<Item = Range<usize>> {
+    let mut rest = 0;
+    std::iter::from_fn(move || {
+        let start = rest + text[rest..].find(in_word)?;
+        rest = start + text[start..].find(|letter| !in_word(letter)).unwrap_or(text.len() - start);
+        Some(start..rest)
+    })
+}
+
+fn in_word(letter: char) -> bool {
+    letter.is_alphanumeric() || letter == '_'
+}
+
+/// The place of a plain value behind a word that ends at `end`, if there is one.
+fn value_behind(text: &str, end: usize) -> Option<Range<usize>> {
     let rest = &text[end..];
-    if text[..start].ends_with(in_word) || rest.starts_with(in_word) {
-        return None;
-    }
-    let value = rest.trim_start_matches([' ', '\t', '\r', '\n', '=', ':', '(']);
+    let value = rest.trim_start_matches([' ', '\t', '\r', '\n', '=', ':']);
     let at = text.len() - value.len();
     if at == end {
         return None;
     }
     if let Some(quoted) = value.strip_prefix('"') {
-        let mut escaped = false;
-        let close = quoted.find(|letter| {
-            let ends = letter == '\n' || letter == '"' && !escaped;
-            escaped = letter == '\\' && !escaped;
-            ends
-        });
-        return Some(at + 1..at + 1 + close.unwrap_or(quoted.len()));
+        return Some(at + 1..at + 1 + end_of_text(quoted));
     }
     let bare = &value[..value.find([' ', '\t', '\r', '\n', ',', '}', '(', '#']).unwrap_or(value.len())];
     let is_plain = rest.trim_start().starts_with('=')
         && bare.starts_with(in_word)
         && !value[bare.len()..].starts_with('(');
     is_plain.then(|| at..at + bare.len())
+}
+
+/// Where a text in quotes ends, closed or not.
+fn end_of_text(text: &str) -> usize {
+    let mut escaped = false;
+    let end = text.find(|letter| {
+        let ends = letter == '\n' || letter == '"' && !escaped;
+        escaped = letter == '\\' && !escaped;
+        ends
+    });
+    end.unwrap_or(text.len())
 }
 
 #[cfg(test)]
@@ -180,13 +209,16 @@ mod tests {
             (r#"mysql "mysql://a:b@c@host/d""#, r#"mysql "mysql://a:***@host/d""#),
             (r#"mysql "mysql://a@host/d?pw=1""#, r#"mysql "mysql://a@host/d?****""#),
             (r#"{ password = "a\"b", tls = on }"#, r#"{ password = "****", tls = on }"#),
-            (r#"{ password="žluť" }"#, r#"{ password="*******" }"#),
+            (r#"{ password="žluť" }"#, r#"{ password="******" }"#),
             (r#"{ password = hunter2 }"#, r#"{ password = ******* }"#),
             (r#"{ password = "never closed"#, r#"{ password = "************"#),
             (r#"{ password = env("PW"), x = 1 }"#, r#"{ password = env("PW"), x = 1 }"#),
             (r#"{ password = $pw }"#, r#"{ password = $pw }"#),
             (r#"drop password, note"#, r#"drop password, note"#),
-            (r#"{ password_file = "x" }"#, r#"{ password_file = "x" }"#),
+            (r#"{ pasword = "a", client_kye = "b" }"#, r#"{ pasword = "*", client_kye = "*" }"#),
+            (r#"let shop_token = "a""#, r#"let shop_token = "*""#),
+            (r#"{ batch = 5, name = "a" }"#, r#"{ batch = 5, name = "a" }"#),
+            (r#"{ x = secret("a/b") }"#, r#"{ x = secret("a/b") }"#),
         ] {
             assert_eq!(mask_secrets(text, &keys), masked);
         }

@@ -1,7 +1,6 @@
 //! Settings blocks against the specs that kinds declare.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 use super::Checker;
 use super::names::{Names, Resolved};
@@ -115,7 +114,7 @@ impl Checker<'_> {
     }
 
     fn plain(
-        &mut self,
+        &self,
         spec: &SettingSpec,
         value: &Value,
         ty: SettingType,
@@ -130,11 +129,12 @@ impl Checker<'_> {
                 "false" | "no" => Err(given.replace(wrong_type(spec, given), "off")),
                 _ => Err(wrong_type(spec, given)),
             },
-            (Value::Number(number), SettingType::Integer { min, max, unit }) => match number.as_integer() {
+            (Value::Text(word), SettingType::Switch) if word == "on" || word == "off" => {
+                Err(given.replace(wrong_type(spec, given), word))
+            }
+            (Value::Number(number), SettingType::Integer { min, max, .. }) => match number.as_integer() {
                 Some(integer) if (min..=max).contains(&integer) => Ok(Setting::Integer(integer)),
-                _ if !number.unit.is_empty() => {
-                    Err(wrong_type(spec, given).note(format!("it counts {unit}")))
-                }
+                _ if !number.unit.is_empty() => Err(wrong_type(spec, given)),
                 _ => {
                     let what =
                         format!("`{}` must be a whole number from {min} to {max}, not {number}", spec.key);
@@ -145,11 +145,11 @@ impl Checker<'_> {
             },
             (Value::Number(number), SettingType::Duration) => match number.as_duration() {
                 Some(duration) => Ok(Setting::Duration(duration)),
-                None => Err(unit_finding(spec, given, number, Number::TIME_UNITS, "a duration", "s")),
+                None => Err(unit_finding(spec, given, number, Number::TIME_UNITS, "a duration")),
             },
             (Value::Number(number), SettingType::Size) => match number.as_size() {
                 Some(size) => Ok(Setting::Size(size)),
-                None => Err(unit_finding(spec, given, number, Number::SIZE_UNITS, "a size", "MiB")),
+                None => Err(unit_finding(spec, given, number, Number::SIZE_UNITS, "a size")),
             },
             (Value::Text(text), SettingType::Text) => Ok(Setting::Text(text.clone())),
             (Value::Text(text), SettingType::Path) => {
@@ -169,7 +169,11 @@ impl Checker<'_> {
                 for value in values {
                     match &value.node {
                         Value::Tables(table) => all.extend(patterns(table, owner)?),
-                        _ => return Err(wrong_type(spec, &Resolved { span: value.span, ..given.clone() })),
+                        other => {
+                            let what = format!("`{}` lists tables, and this is {}", spec.key, kind_of(other));
+                            let finding = Diagnostic::new(Code::E0303, value.span, what).note(spec.meaning);
+                            return Err(finding.help(format!("write {} = {}", spec.key, example(spec.ty))));
+                        }
                     }
                 }
                 Ok(Setting::Tables(all))
@@ -181,11 +185,15 @@ impl Checker<'_> {
                         Value::Word(word) | Value::Text(word) => {
                             columns.push((entry.key.node.clone(), word.clone()))
                         }
-                        _ => {
-                            return Err(wrong_type(
-                                spec,
-                                &Resolved { span: entry.value.span, ..given.clone() },
-                            ));
+                        other => {
+                            let what = format!(
+                                "`{}` names a word for each column, and this is {}",
+                                spec.key,
+                                kind_of(other)
+                            );
+                            let finding =
+                                Diagnostic::new(Code::E0303, entry.value.span, what).note(spec.meaning);
+                            return Err(finding.help(format!("write {} = {}", spec.key, example(spec.ty))));
                         }
                     }
                 }
@@ -279,6 +287,13 @@ impl Resolved {
         match self.variable {
             None => finding.suggest(self.span, replacement, "write this"),
             Some(_) => finding.help(self.how(&format!("write {replacement}"))),
+        }
+    }
+
+    fn for_example(&self, spec: &SettingSpec) -> String {
+        match &self.variable {
+            None => format!("write for example {} = {}", spec.key, example(spec.ty)),
+            Some(_) => self.how(&format!("write for example {}", example(spec.ty))),
         }
     }
 
@@ -391,49 +406,63 @@ fn unit_finding(
     number: &Number,
     units: &[(&str, u64)],
     what: &str,
-    usual: &str,
 ) -> Diagnostic {
-    let mut known = String::new();
-    for (index, (unit, _)) in units.iter().enumerate() {
-        let _ = write!(known, "{}{unit}", if index == 0 { "" } else { ", " });
-    }
-    let reason = if number.unit.is_empty() {
-        format!("`{}` is {what}, and {number} has no unit", spec.key)
-    } else if units.iter().any(|(unit, _)| *unit == number.unit) {
-        format!("`{}` is {what} in whole numbers, and {number} is none that fits", spec.key)
-    } else {
-        format!("`{}` is {what}, and `{}` is no unit of one", spec.key, number.unit)
+    let known: Vec<&str> = units.iter().map(|(unit, _)| *unit).collect();
+    let finding = |reason: String| {
+        Diagnostic::new(Code::E0305, given.span, reason).note(format!("the units are {}", known.join(", ")))
     };
-    let finding = Diagnostic::new(Code::E0305, given.span, reason).note(format!("the units are {known}"));
-    let near = units.iter().map(|(unit, _)| *unit).find(|unit| unit.eq_ignore_ascii_case(&number.unit));
-    given.replace(finding, &format!("{}{}", number.digits, near.unwrap_or(usual)))
+    let key = spec.key;
+    if number.unit.is_empty() {
+        // The default shows which unit is usual here.
+        let usual = spec.default.map(|text| text.trim_start_matches(|letter: char| letter.is_ascii_digit()));
+        let finding = finding(format!("`{key}` is {what}, and {number} has no unit"));
+        return match usual {
+            Some(unit) => given.replace(finding, &format!("{}{unit}", number.digits)),
+            None => finding.help(given.for_example(spec)),
+        };
+    }
+    if known.contains(&number.unit.as_str()) {
+        return finding(format!("`{key}` is {what} in whole numbers, and {number} is none that fits"))
+            .help(given.how("write a whole number, with a smaller unit where one is needed"));
+    }
+    let finding = finding(format!("`{key}` is {what}, and `{}` is no unit of one", number.unit));
+    // `20gib`, `10sec`, `5min`.
+    let near = known.iter().find(|unit| unit.eq_ignore_ascii_case(&number.unit)).or_else(|| {
+        known.iter().find(|unit| unit.len() == 1 && number.unit.to_lowercase().starts_with(**unit))
+    });
+    match near {
+        Some(unit) => given.replace(finding, &format!("{}{unit}", number.digits)),
+        None => finding.help(given.for_example(spec)),
+    }
 }
 
 fn wrong_type(spec: &SettingSpec, given: &Resolved) -> Diagnostic {
     let what = format!("`{}` must be {}, not {}", spec.key, describe(spec.ty), kind_of(&given.value));
     let finding = Diagnostic::new(Code::E0303, given.span, what).note(spec.meaning);
-    finding.help(given.how(&format!("write for example {}", example(spec.ty))))
+    finding.help(given.for_example(spec))
 }
 
 fn hole(spec: &SettingSpec, given: &Resolved) -> Diagnostic {
     let what = format!("the value of `{}` is missing here", spec.key);
     Diagnostic::new(Code::E0501, given.span, what).note(spec.meaning).help(format!(
-        "write {}, for example {}",
+        "write {}, for example {} = {}",
         describe(spec.ty),
+        spec.key,
         example(spec.ty)
     ))
 }
 
-fn describe(ty: SettingType) -> String {
+/// What values of a type are, with their article.
+pub(super) fn describe(ty: SettingType) -> String {
     match ty {
         SettingType::Switch => "on or off".to_owned(),
-        SettingType::Integer { min, max, unit } => format!("a whole number of {unit} from {min} to {max}"),
+        SettingType::Integer { min, max, .. } => format!("a whole number from {min} to {max}"),
         SettingType::Duration => "a duration".to_owned(),
         SettingType::Size => "a size".to_owned(),
         SettingType::Text => "a text in quotes".to_owned(),
         SettingType::Choice(words) => format!("one of the words {}", words.join(", ")),
         SettingType::Secret => "a secret from outside the script".to_owned(),
-        SettingType::Start => "a start".to_owned(),
+        SettingType::Start => "a place to begin at".to_owned(),
         SettingType::Tables => "a list of tables".to_owned(),
         SettingType::Path => "a path in quotes".to_owned(),
         SettingType::Columns => "a block with a word for each column".to_owned(),
@@ -446,7 +475,7 @@ fn example(ty: SettingType) -> String {
         SettingType::Integer { min, .. } => min.to_string(),
         SettingType::Duration => "30s".to_owned(),
         SettingType::Size => "512MiB".to_owned(),
-        SettingType::Text => "\"text\"".to_owned(),
+        SettingType::Text => "\"…\"".to_owned(),
         SettingType::Choice(words) => words.first().copied().unwrap_or_default().to_owned(),
         SettingType::Secret => "env(\"NAME\")".to_owned(),
         SettingType::Start => "now".to_owned(),

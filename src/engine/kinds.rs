@@ -3,7 +3,8 @@
 use crate::check::Kinds;
 use crate::client::mysql;
 use crate::model::spec::{EndpointSpec, KindSpec, SettingSpec, SettingType, SinkSpec, TargetSpec};
-use crate::sink::{jsonl, null, sqlite};
+use crate::sink::{self, jsonl, null, sqlite};
+use crate::source;
 
 /// Every kind that scripts may name without an embedding program adding any.
 pub fn builtin() -> Kinds {
@@ -15,8 +16,8 @@ const MYSQL: KindSpec = KindSpec {
     meaning: "a MySQL or MariaDB server: its binlog as a source, its tables as a sink",
     endpoint: mysql::ENDPOINT,
     connection: mysql::CONNECTION,
-    source: Some(&[]),
-    sink: Some(SinkSpec { target: TargetSpec::Table, settings: sqlite::SPEC.settings }),
+    source: Some(source::mysql::SETTINGS),
+    sink: Some(sink::mysql::SPEC),
     log: None,
     not_built_in: None,
 };
@@ -24,15 +25,9 @@ const MYSQL: KindSpec = KindSpec {
 const BINLOG: KindSpec = KindSpec {
     name: "binlog",
     meaning: "binlog files in a folder, read without a server",
-    endpoint: EndpointSpec::Folder,
-    connection: &[SettingSpec {
-        key: "database",
-        ty: SettingType::Text,
-        default: None,
-        required: true,
-        meaning: "The database whose tables are meant: binlog files hold those of all databases.",
-    }],
-    source: Some(&[]),
+    endpoint: source::binlog::ENDPOINT,
+    connection: source::binlog::CONNECTION,
+    source: Some(source::binlog::SETTINGS),
     sink: None,
     log: None,
     not_built_in: None,
@@ -145,6 +140,7 @@ const SMTP: KindSpec = KindSpec {
             required: true,
             meaning: "The address that mails come from.",
         },
+        TLS,
         TLS_CA,
     ],
     source: None,

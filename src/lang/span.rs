@@ -96,7 +96,9 @@ impl SourceMap {
             .bytes()
             .map(|byte| if matches!(byte, b'"' | b'\n') { byte as char } else { '*' })
             .collect();
-        file.text = format!("{before}{stars}{after}").into();
+        if stars != secret {
+            file.text = format!("{before}{stars}{after}").into();
+        }
     }
 
     /// All files with their numbers, in the order in which they were added.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::{InputPlan, MinePlan, PipelinePlan, Plan, RoutePlan, StagePlan, Through};
-use crate::model::connection::Connection;
+use crate::model::connection::{Connection, Endpoint};
 use crate::model::hook::{Hook, HookCode};
 use crate::model::spec::{Setting, Settings, Start};
 use crate::model::table::TableSet;
@@ -223,7 +223,7 @@ fn setting_text(setting: &Setting) -> String {
 fn duration_text(duration: Duration) -> String {
     let ms = duration.as_millis();
     let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)];
-    match units.iter().find(|(_, length)| ms > 0 && ms % length == 0) {
+    match units.iter().find(|(_, length)| ms > 0 && ms.is_multiple_of(*length)) {
         Some((unit, length)) => format!("{}{unit}", ms / length),
         None => format!("{ms}ms"),
     }
@@ -251,7 +251,10 @@ fn start_text(start: &Start) -> String {
 }
 
 fn place(connection: &Connection) -> String {
-    format!("{} ({} {})", connection.name, connection.kind, connection.endpoint)
+    match &connection.endpoint {
+        Endpoint::Url { .. } => format!("{} ({})", connection.name, connection.endpoint),
+        Endpoint::Path(path) => format!("{} ({} {})", connection.name, connection.kind, path.display()),
+    }
 }
 
 fn table_names(tables: &TableSet) -> Vec<String> {
@@ -291,6 +294,7 @@ fn input_json(input: &InputPlan) -> Value {
         "connection": input.connection.name,
         "database": input.tables.database,
         "tables": input.tables.include,
+        "without": input.tables.exclude,
         "mine": mine,
         "settings": settings_json(&input.settings),
     })
@@ -343,6 +347,8 @@ fn setting_json(setting: &Setting) -> Value {
             columns.iter().map(|(column, word)| (column.clone(), json!(word))).collect::<Map<_, _>>().into()
         }
         // As a script writes them.
-        Setting::Secret(_) | Setting::Duration(_) | Setting::Start(_) => json!(setting_text(setting)),
+        Setting::Secret(_) | Setting::Duration(_) | Setting::Start(_) => {
+            json!(setting_text(setting).trim_matches('"'))
+        }
     }
 }

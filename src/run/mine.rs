@@ -346,7 +346,7 @@ impl Mine {
 }
 
 fn merge(tables: &mut TableSelection, wanted: &TableSelection) -> bool {
-    wanted.sets().iter().fold(false, |changed, set| tables.add(set) || changed)
+    wanted.sets().iter().filter(|set| tables.add(set)).count() > 0
 }
 
 /// An error as one line, with its advice.
