@@ -51,7 +51,7 @@ Examples:
     lode run shop.lode --data /var/lib/lode
     lode run shop.lode --set batch=500     with another value for `let batch = …`
     lode run -e 'connection old = binlog \"/backup\" { database = \"shop\" }
-                 pipeline orders = source binlog old.orders -> sink jsonl \"-\"'
+                 pipeline orders { start = earliest } = source binlog old.orders -> sink jsonl \"-\"'
 
 Rows of `sink jsonl \"-\"` go to standard output, everything else to standard error: a progress line on a terminal, \
 log lines elsewhere. LODE_LOG=info (or debug, warn, off) says how much is logged.

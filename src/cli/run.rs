@@ -121,7 +121,9 @@ impl Progress<'_> {
             self.counted = (Instant::now(), delivered);
         }
         let mined: u64 = status.mines.iter().map(|mine| mine.changes).sum();
-        let lag_ms = routes().filter_map(|route| route.lag_ms).max();
+        // While its mine is away, nobody knows how far a sink is behind.
+        let running = routes().filter(|route| route.state == RouteState::Running);
+        let lag_ms = running.filter_map(|route| route.lag_ms).max();
         let mut line = format!(
             "{} mined, {} delivered, {} rows/s",
             HumanCount(mined),
