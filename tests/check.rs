@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use lode::check::{Checked, Input, Outside, SecretsPolicy, Source, check};
+use lode::check::{Checked, Input, Outside, SecretsPolicy, Source, check, reference};
 use lode::engine::kinds::builtin;
 use lode::lang::codes::Code;
 use lode::lang::diagnostic::{render, to_json};
@@ -188,6 +188,57 @@ fn wrong_examples_of_pages_show_their_code_and_corrected_ones_do_not() {
     }
 }
 
+#[test]
+fn a_script_that_is_not_there_is_an_error_with_its_neighbour() {
+    let checked = check_file(&World::new("tests/golden/check"), "parts/shpo.lode", "");
+    let rendered = render(&checked.diagnostics, &checked.sources, false);
+    assert!(checked.has_errors() && rendered.contains("there is no such file"), "{rendered}");
+    assert!(rendered.contains("there is a file named `shop.lode`"), "{rendered}");
+}
+
+#[test]
+fn scripts_of_one_command_line_share_their_names_and_each_file_is_read_once() {
+    let text = "include \"parts/shop.lode\"\nsource mysql shop.orders -> sink null";
+    let input = Input {
+        scripts: vec![
+            Source::File("parts/shop.lode".into()),
+            Source::Text { name: "<command line>".into(), text: text.into() },
+            Source::File("./parts/../parts/shop.lode".into()),
+        ],
+        sets: Vec::new(),
+        secrets: SecretsPolicy::Required,
+        base_dir: "/project".into(),
+    };
+    let checked = check(&input, &builtin(), &World::new("tests/golden/check"));
+    assert_eq!(checked.diagnostics, []);
+    let model = checked.model.expect("the script is right");
+    let pipelines: Vec<&str> = model.pipelines.iter().map(|pipeline| pipeline.name.as_str()).collect();
+    assert_eq!(pipelines, ["null"]);
+    let shop = &model.connections["shop"];
+    let secret = shop.settings.secret("password").expect("the password was read");
+    assert_eq!(secret.expose(), format!("{SECRET}-repl"), "without the line end of its file");
+}
+
+#[test]
+fn what_cannot_run_yet_is_an_obstacle_and_alerts_are_none() {
+    let text = "connection shop = mysql \"mysql://h/shop\"\n\
+                pipeline a { snapshot = initial } = source mysql shop.orders -> sink null\n\
+                on error do { log(message) }";
+    let plan = build::build(&check_text(text, SecretsPolicy::Required).model.expect("the script is right"));
+    let obstacles: Vec<&str> = plan.obstacles().map(|fact| fact.what.as_str()).collect();
+    assert_eq!(obstacles, ["snapshot = initial"]);
+    assert_eq!(plan.not_yet.len(), 2);
+}
+
+#[test]
+fn every_kind_has_a_page() {
+    let kinds = builtin();
+    let words = kinds.iter().map(|kind| kind.name).chain(["share_mining", "pipeline"]);
+    let pages: Vec<String> = words.filter_map(|word| reference(word, &kinds)).collect();
+    insta::assert_snapshot!(pages.join("\n────\n"));
+    assert_eq!(reference("no_such_kind", &kinds), None);
+}
+
 /// The scripts of a page that can be checked by themselves, and whether they are wrong ones.
 fn examples_of(page: &str) -> Vec<(bool, String)> {
     let mut examples = Vec::new();
@@ -244,7 +295,7 @@ proptest! {
             let end = text.ceil_char_boundary((at + length).min(text.len()));
             let piece: String = text.drain(at..end).collect();
             let to = text.floor_char_boundary(to % text.len().max(1));
-            if to % 2 == 0 {
+            if to.is_multiple_of(2) {
                 text.insert_str(to, &piece);
             }
         }

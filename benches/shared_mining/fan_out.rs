@@ -117,6 +117,7 @@ fn null_route(live: &Live, load: &Load, number: u32) -> Arc<Route> {
         },
         start: Some(Start::Earliest),
         batch_rows_max: 10_000,
+        cursor_interval: Duration::from_secs(5),
         retries_max: Some(0),
         aside: None,
     };

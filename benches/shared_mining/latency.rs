@@ -193,6 +193,7 @@ fn route(mine: &Arc<Mine>, connection: Arc<Connection>, rate: u32, committed: &T
         },
         start: Some(Start::Earliest),
         batch_rows_max: 10_000,
+        cursor_interval: Duration::from_secs(5),
         retries_max: Some(0),
         aside: None,
     };

@@ -37,17 +37,22 @@ pub(super) fn endpoint(
     }
 }
 
-/// How an endpoint of this kind looks.
+/// What to write for an endpoint of this kind.
 pub(super) fn usage(kind: &str, spec: EndpointSpec) -> String {
+    format!("write {}", form(kind, spec))
+}
+
+/// How kind and endpoint look: `mysql "mysql://user@host:3306/database"`.
+pub(super) fn form(kind: &str, spec: EndpointSpec) -> String {
     match spec {
         EndpointSpec::Url { schemes, default_port, database } => {
             let scheme = schemes.first().copied().unwrap_or(kind);
             let path = if database { "/database" } else { "" };
-            format!("write {kind} \"{scheme}://user@host:{default_port}{path}\"")
+            format!("{kind} \"{scheme}://user@host:{default_port}{path}\"")
         }
-        EndpointSpec::Folder => format!("write {kind} \"path/of/a/folder\""),
-        EndpointSpec::File => format!("write {kind} \"path/of/a/file\""),
-        EndpointSpec::Nothing => format!("write {kind} without a connection"),
+        EndpointSpec::Folder => format!("{kind} \"path/of/a/folder\""),
+        EndpointSpec::File => format!("{kind} \"path/of/a/file\""),
+        EndpointSpec::Nothing => kind.to_owned(),
     }
 }
 

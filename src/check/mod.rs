@@ -6,6 +6,8 @@
 //! A statement that is wrong is reported once: what refers to it is checked as far as it can be, without further
 //! findings.
 
+#![allow(clippy::result_large_err, reason = "a finding is made once and moved to the list of findings")]
+
 mod connections;
 mod control;
 mod cron;
@@ -19,6 +21,7 @@ mod names;
 mod not_yet;
 mod outside;
 mod pipelines;
+mod reference;
 mod secrets;
 mod settings;
 pub mod specs;
@@ -33,6 +36,7 @@ pub use kinds::Kinds;
 pub use load::{FILES_MAX, ScriptSet};
 pub use model::Model;
 pub use outside::{Outside, System};
+pub use reference::reference;
 pub use secrets::SecretsPolicy;
 
 use connections::Connections;
@@ -143,9 +147,9 @@ impl<'a> Checker<'a> {
     }
 
     fn report(&mut self, finding: Diagnostic) {
-        let full = self.diagnostics.len() >= FINDINGS_MAX;
-        // An error is never lost, or a wrong script could pass as a right one.
-        if full && !(finding.is_error() && !self.diagnostics.iter().any(Diagnostic::is_error)) {
+        // An error is never left out when it is the first one, or a wrong script could pass as a right one.
+        let may_be_left_out = !finding.is_error() || self.diagnostics.iter().any(Diagnostic::is_error);
+        if self.diagnostics.len() >= FINDINGS_MAX && may_be_left_out {
             return;
         }
         // Repeated names can lead to the same place twice.

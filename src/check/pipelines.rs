@@ -16,6 +16,7 @@ use crate::lang::ast::{self, Slot, Target};
 use crate::lang::codes::Code;
 use crate::lang::diagnostic::Diagnostic;
 use crate::lang::span::Span;
+use crate::model::connection::{Connection, Endpoint};
 use crate::model::spec::{EndpointSpec, KindSpec, Settings, TargetSpec};
 use crate::model::table::{Pattern, TableSet};
 
@@ -401,7 +402,7 @@ impl<'a> Checker<'a> {
         sink: &ast::Sink,
         connections: &mut Connections<'a>,
         place: &mut SinkPlace<'_>,
-    ) -> Option<(Arc<crate::model::connection::Connection>, String)> {
+    ) -> Option<(Arc<Connection>, String)> {
         let name = &table.connection;
         let declared = connections.find(name, Role::Sink, self)?;
         let (of_kind, declared_at) = (declared.kind, declared.declared_at);
@@ -437,7 +438,21 @@ impl<'a> Checker<'a> {
         if !agreed {
             return None;
         }
-        Some((connections.make(name, self)?, target.clone()))
+        let connection = connections.make(name, self)?;
+        let back =
+            |input: &&Input| same_place(&input.connection, &connection) && comes_back(&input.tables, target);
+        if let Some(input) = place.inputs.unwrap_or_default().iter().find(back) {
+            let what = format!("`{}` is written to and read from by one pipeline", table_label(table));
+            let finding = Diagnostic::new(Code::E0511, table.span, what)
+                .note(format!(
+                    "every change would come back through `{}`, without end",
+                    input.connection.name
+                ))
+                .help("write to another database, or to tables that the source leaves out");
+            self.report(finding);
+            return None;
+        }
+        Some((connection, target.clone()))
     }
 
     fn sink_path(&mut self, path: &ast::Spanned<String>, place: &mut SinkPlace<'_>) -> Option<String> {
@@ -522,6 +537,25 @@ struct SinkPlace<'p> {
     targets: &'p mut BTreeMap<String, Span>,
     /// Files that any pipeline writes to.
     paths: &'p mut BTreeMap<String, Span>,
+}
+
+/// Whether two connections lead to the same database.
+fn same_place(one: &Connection, other: &Connection) -> bool {
+    match (&one.endpoint, &other.endpoint) {
+        (
+            Endpoint::Url { host, port, database, .. },
+            Endpoint::Url { host: other_host, port: other_port, database: other_database, .. },
+        ) => one.kind == other.kind && (host, port, database) == (other_host, other_port, other_database),
+        _ => one.name == other.name,
+    }
+}
+
+/// Whether what is written to `target` is among the tables that are read. A pattern stands for the shortest name that fits.
+fn comes_back(tables: &TableSet, target: &str) -> bool {
+    tables.include.iter().any(|pattern| {
+        let written = target.replace('*', &pattern.0.replace('*', ""));
+        tables.contains(&tables.database, &written)
+    })
 }
 
 /// The names between braces.

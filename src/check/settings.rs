@@ -452,7 +452,8 @@ fn hole(spec: &SettingSpec, given: &Resolved) -> Diagnostic {
     ))
 }
 
-fn describe(ty: SettingType) -> String {
+/// What values of a type are, with their article.
+pub(super) fn describe(ty: SettingType) -> String {
     match ty {
         SettingType::Switch => "on or off".to_owned(),
         SettingType::Integer { min, max, .. } => format!("a whole number from {min} to {max}"),

@@ -57,13 +57,13 @@ pub const PIPELINE: &[SettingSpec] = &[
         "start",
         SettingType::Start,
         None,
-        "Where the pipeline begins when it has no cursor yet; by default where its source does.",
+        "Where the pipeline begins when it has no cursor yet; by default at the oldest change of its log, or now without one.",
     ),
     SettingSpec::new(
         "on_error",
         SettingType::Choice(&["stop", "aside"]),
         Some("stop"),
-        "What happens to a row that a stage or sink rejects: the pipeline stops, or the row is set aside in a file.",
+        "What happens to a row on which a stage fails: the pipeline stops, or the row is set aside in a file.",
     ),
     SettingSpec::new(
         "retry",
@@ -74,8 +74,8 @@ pub const PIPELINE: &[SettingSpec] = &[
     SettingSpec::new(
         "cursor_interval",
         SettingType::Duration,
-        Some("1s"),
-        "How often the cursor is kept where that is not part of the sink's own transactions.",
+        Some("5s"),
+        "How often the cursor is made durable while only changes of other tables pass.",
     ),
     SettingSpec::new(
         "on_mine_failure",

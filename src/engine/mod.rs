@@ -35,6 +35,8 @@ use crate::store::{LogStore, Retention};
 
 /// Rows in one batch, at the most, when the sink does not say.
 const BATCH_ROWS: u64 = 1000;
+/// How often a cursor that moves without changes is made durable, when the pipeline does not say.
+const CURSOR_INTERVAL: Duration = Duration::from_secs(5);
 /// How long two connections may take to say whether they lead to one server.
 const IDENTIFY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -318,6 +320,7 @@ impl Engine {
             },
             start: pipeline.start(),
             batch_rows_max: settings.integer("batch").unwrap_or(BATCH_ROWS) as usize,
+            cursor_interval: pipeline.settings.duration("cursor_interval").unwrap_or(CURSOR_INTERVAL),
             retries_max,
             aside: aside.then(|| self.aside_file(&pipeline.name)),
         })

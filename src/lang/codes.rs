@@ -80,6 +80,7 @@ codes! {
     E0508 "Two sinks write to one place",
     E0509 "A test does not fit its pipeline",
     E0510 "A pipeline asks for a table that is not mined",
+    E0511 "A pipeline writes what it reads",
     W0301 "A secret is not there yet",
     W0302 "A secret stands in the script",
     W0501 "Rows of several tables go into one",

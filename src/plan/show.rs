@@ -223,7 +223,7 @@ fn setting_text(setting: &Setting) -> String {
 fn duration_text(duration: Duration) -> String {
     let ms = duration.as_millis();
     let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)];
-    match units.iter().find(|(_, length)| ms > 0 && ms % length == 0) {
+    match units.iter().find(|(_, length)| ms > 0 && ms.is_multiple_of(*length)) {
         Some((unit, length)) => format!("{}{unit}", ms / length),
         None => format!("{ms}ms"),
     }

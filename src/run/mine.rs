@@ -358,7 +358,7 @@ impl Mine {
 }
 
 fn merge(tables: &mut TableSelection, wanted: &TableSelection) -> bool {
-    wanted.sets().iter().fold(false, |changed, set| tables.add(set) || changed)
+    wanted.sets().iter().filter(|set| tables.add(set)).count() > 0
 }
 
 /// Makes blocks durable while the source is being read. Whatever queues up meanwhile goes into one append.

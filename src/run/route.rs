@@ -35,8 +35,6 @@ const PATIENCE: Duration = Duration::from_millis(200);
 const BATCH_BYTES_MAX: usize = 8 << 20;
 /// Bytes of log blocks that one batch may keep in memory: a route of small rows spread over a log of large ones.
 const HELD_BYTES_MAX: usize = 32 << 20;
-/// A cursor that moves without changes is made durable so often.
-const CURSOR_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What a route is made of.
 pub struct RouteParts {
@@ -58,6 +56,8 @@ pub struct RouteParts {
     pub start: Option<Start>,
     /// Rows in one batch, at the most; whole transactions where they fit.
     pub batch_rows_max: usize,
+    /// How often a cursor that moves without changes is made durable.
+    pub cursor_interval: Duration,
     /// Failures in a row before the route gives up; `None` tries for ever.
     pub retries_max: Option<u32>,
     /// Where rows go on which a hook fails; `None` stops the pipeline instead.
@@ -376,7 +376,7 @@ impl Delivery<'_> {
                     return Ok(Ended::BySource);
                 }
             }
-            if self.moved_at.elapsed() >= CURSOR_INTERVAL {
+            if self.moved_at.elapsed() >= self.route.parts.cursor_interval {
                 self.flush(backoff).await?;
             }
         }

@@ -266,10 +266,8 @@ async fn whole_transactions_fill_a_batch() {
 #[tokio::test(start_paused = true)]
 async fn small_rows_do_not_keep_a_large_log_in_memory() {
     let world = World::new(1);
-    // One small row in every block of 600 kB, and none is a batch's last.
     for at in 0..200 {
-        world.server.insert("t0", [at]);
-        world.server.insert_padded("t1", [at], 600_000);
+        world.server.insert_rows([("t0", at, 0), ("t1", at, 600_000)]);
     }
     let life = world.live().await;
     life.mine.want(&super::world::set(&["t0", "t1"]));

@@ -98,10 +98,16 @@ impl Server {
         self.insert_padded(table, keys, 0);
     }
 
+    /// The same with rows of at least `pad` bytes.
     pub fn insert_padded(&self, table: &str, keys: impl IntoIterator<Item = i64>, pad: usize) {
+        self.insert_rows(keys.into_iter().map(|key| (table, key, pad)));
+    }
+
+    /// Commits a transaction that inserts rows of several tables: table, key, bytes of padding.
+    pub fn insert_rows<'a>(&self, rows: impl IntoIterator<Item = (&'a str, i64, usize)>) {
         let mut state = self.state.lock().unwrap();
         let mut transaction = Vec::new();
-        for key in keys {
+        for (table, key, pad) in rows {
             state.changes += 1;
             let number = state.changes;
             let extra = state.extra.get(table).copied().unwrap_or(0);

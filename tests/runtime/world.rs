@@ -118,6 +118,7 @@ impl Life {
             sink,
             start: options.start,
             batch_rows_max: options.batch_rows_max.unwrap_or(1000),
+            cursor_interval: Duration::from_secs(5),
             retries_max: options.retries_max,
             aside: options.aside,
         };

@@ -156,18 +156,18 @@ impl Server {
         Conn::new(self.opts()).await.expect("root can log in")
     }
 
-    /// Runs statements as root, in order.
+    /// Runs statements as root, in order, in one session.
     pub async fn run(&self, statements: &[&str]) {
+        let mut conn = self.root().await;
         for statement in statements {
-            self.sql(statement).await;
+            conn.query_drop(*statement).await.unwrap_or_else(|error| panic!("{error}\nin: {}", head(statement)));
         }
+        conn.disconnect().await.expect("the connection ends");
     }
 
     /// Runs one text with a statement or several; they need no `DELIMITER`, as the server finds their ends itself.
     pub async fn sql(&self, text: &str) {
-        let mut conn = self.root().await;
-        conn.query_drop(text).await.unwrap_or_else(|error| panic!("{error}\nin: {}", head(text)));
-        conn.disconnect().await.expect("the connection ends");
+        self.run(&[text]).await;
     }
 
     /// The rows that a statement returns; `None` is NULL, everything else as the server writes it.
