@@ -59,7 +59,7 @@ async fn in_all_weathers(mut server: Server) {
         matches!(status.mines[0].state, lode::run::mine::MineState::Retrying { .. })
     })
     .await;
-    let lode::run::mine::MineState::Retrying { error } = &status.mines[0].state else { panic!("{status:#?}") };
+    let lode::run::mine::MineState::Retrying { error, .. } = &status.mines[0].state else { panic!("{status:#?}") };
     assert!(error.contains("the server is silent"), "{error}");
     server.thaw();
     goes_on("a silence").await;
