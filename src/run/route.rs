@@ -12,9 +12,9 @@ use tracing::{info, warn};
 
 use super::aside::AsideFile;
 use super::backoff::Backoff;
-use super::event::{Event, Events};
+use super::event::{Event, Events, FAILURES};
 use super::feed::{Feed, Next, Origin};
-use super::mine::{MineState, describe};
+use super::mine::MineState;
 use super::progress::{RouteProgress, now_ms};
 use super::signal::{Listener, Wish};
 use super::stages::Stages;
@@ -91,6 +91,8 @@ pub enum RouteState {
     Retrying {
         /// What broke.
         error: String,
+        /// What helps, where that is known.
+        advice: Option<String>,
     },
     /// Stopped by wish.
     Stopped,
@@ -100,8 +102,10 @@ pub enum RouteState {
     Failed {
         /// What it means.
         kind: Kind,
-        /// What, and what to do about it.
+        /// What.
         error: String,
+        /// What to do about it, where that is known.
+        advice: Option<String>,
     },
 }
 
@@ -168,15 +172,17 @@ impl Route {
                 Ok(Ended::BySource) => return self.enter(RouteState::Finished),
                 Err(error) => error,
             };
-            let text = describe(&error);
+            let (text, advice) = (error.to_string(), error.next_step().map(str::to_owned));
             let give_up = self.parts.retries_max.is_some_and(|most| backoff.failures() >= most);
             if give_up || !error.kind().is_retryable() {
                 warn!(
+                    target: FAILURES,
                     pipeline = self.parts.pipeline,
                     route = self.parts.sink.key,
-                    "stopped by an error: {text}"
+                    advice,
+                    "delivery failed: {text}"
                 );
-                return self.enter(RouteState::Failed { kind: error.kind(), error: text });
+                return self.enter(RouteState::Failed { kind: error.kind(), error: text, advice });
             }
             let wait = backoff.failed();
             self.progress.add_retry();
@@ -184,9 +190,10 @@ impl Route {
                 pipeline = self.parts.pipeline,
                 route = self.parts.sink.key,
                 wait_ms = wait.as_millis() as u64,
+                advice,
                 "delivery broke off, trying again: {text}"
             );
-            self.enter(RouteState::Retrying { error: text });
+            self.enter(RouteState::Retrying { error: text, advice });
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = listener.at_least(Wish::Drain) => return self.enter(RouteState::Stopped),
@@ -195,8 +202,8 @@ impl Route {
     }
 
     /// Notes an end that the route itself could not note.
-    pub fn fail(&self, error: String) {
-        self.enter(RouteState::Failed { kind: Kind::Internal, error });
+    pub fn fail(&self, error: String, advice: String) {
+        self.enter(RouteState::Failed { kind: Kind::Internal, error, advice: Some(advice) });
     }
 
     fn enter(&self, state: RouteState) {

@@ -83,7 +83,7 @@ async fn a_cursor_of_another_log_is_a_gap() {
     let pipeline = life.pipeline("p", &["t0"]);
     life.start_mine();
     pipeline.ended().await;
-    let RouteState::Failed { kind: Kind::Gap, error } = state(&pipeline) else {
+    let RouteState::Failed { kind: Kind::Gap, error, .. } = state(&pipeline) else {
         panic!("{:?}", state(&pipeline))
     };
     assert!(error.contains("deleted and made again"), "{error}");
@@ -325,7 +325,7 @@ async fn retries_are_counted_until_something_is_durable_again() {
     world.weather.strike(Fault::Write, 4);
     world.server.insert("t0", [10]);
     until("it gives up", || pipeline.is_over()).await;
-    let RouteState::Failed { kind: Kind::Unavailable, error } = state(&pipeline) else {
+    let RouteState::Failed { kind: Kind::Unavailable, error, .. } = state(&pipeline) else {
         panic!("{:?}", state(&pipeline))
     };
     assert!(error.contains("in pipeline p: struck by Write"), "{error}");
@@ -422,7 +422,7 @@ async fn a_failing_hook_stops_that_pipeline_with_all_its_routes_only() {
     }
     until("the good one has all", || applied(&world, "good") == 10).await;
     bad.ended().await;
-    let RouteState::Failed { kind: Kind::Data, error } = state(&bad) else { panic!("{:?}", state(&bad)) };
+    let RouteState::Failed { kind: Kind::Data, error, .. } = state(&bad) else { panic!("{:?}", state(&bad)) };
     assert!(error.contains("in pipeline bad"), "{error}");
     assert_eq!(*bad.routes()[1].state().borrow(), RouteState::Stopped);
     assert_eq!(applied(&world, "bad"), 2);
