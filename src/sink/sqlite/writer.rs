@@ -34,6 +34,10 @@ pub(super) struct Writer {
 impl Writer {
     pub fn open(config: Config) -> Result<(Writer, Option<Cursor>)> {
         let path = config.path.display().to_string();
+        if let Some(folder) = config.path.parent() {
+            // Where the folder cannot be made, opening the file says so, with advice.
+            let _ = std::fs::create_dir_all(folder);
+        }
         let db = connect(&config).map_err(|error| db_error(error, &path))?;
         let (fence, cursor) = take_over(&db, &config.route).map_err(|error| db_error(error, &path))?;
         let cursor = cursor.map(|json| cursor_row::from_json(&json, &config.route)).transpose()?;
