@@ -5,6 +5,8 @@ set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d)
+# A server that starts removes the temporary tables that it finds, also those of another server that is running.
+export TMPDIR=$work
 server=
 finish() {
     if [[ -n $server ]]; then
