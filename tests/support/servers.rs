@@ -160,7 +160,9 @@ impl Server {
     pub async fn run(&self, statements: &[&str]) {
         let mut conn = self.root().await;
         for statement in statements {
-            conn.query_drop(*statement).await.unwrap_or_else(|error| panic!("{error}\nin: {}", head(statement)));
+            conn.query_drop(*statement)
+                .await
+                .unwrap_or_else(|error| panic!("{error}\nin: {}", head(statement)));
         }
         conn.disconnect().await.expect("the connection ends");
     }
