@@ -73,8 +73,9 @@ pub fn measure(runtime: &Runtime, source: &Source, report: &mut Report) {
 }
 
 async fn run(source: &Source, load: &Load, pipelines: u32) -> (Used, usize) {
+    source.end_readers().await;
     let stopwatch = Stopwatch::start();
-    let live = Live::start(source.connection(), load.start(), &load.tables()).await;
+    let live = Live::start(source.connection(load.database), load.start(), &load.tables()).await;
     let running: Vec<_> = (0..pipelines)
         .map(|number| {
             let route = null_route(&live, load, number);

@@ -44,12 +44,13 @@ fn run(source: &Source, load: &Load, sink: &str) -> (u64, Duration) {
     let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     let script = folder.path().join("huge.lode");
     let text = format!(
-        "connection bench = mysql \"mysql://root@{}:{}/bench\"\n\
+        "connection bench = mysql \"mysql://root@{}:{}/{}\"\n\
          connection mart = sqlite \"mart.db\"\n\
          share_mining bench via embedded {{ start = position(\"{}\", 4) }}\n\
          pipeline huge = source mysql bench.{} share_mining -> {sink}\n",
         source.server.host(),
         source.server.port(),
+        load.database,
         load.file,
         load.table,
     );

@@ -172,13 +172,14 @@ impl Engine {
         for control in &controls {
             control.tell(Wish::Drain);
         }
-        for pipeline in &pipelines {
-            pipeline.tell(Wish::Drain);
-        }
         let drained = async {
             for task in tasks {
                 // A mine that panicked has nothing more to say.
                 let _ = task.await;
+            }
+            // A pipeline drains what is in the log when it is told, so the mines come first.
+            for pipeline in &pipelines {
+                pipeline.tell(Wish::Drain);
             }
             for pipeline in &pipelines {
                 pipeline.ended().await;

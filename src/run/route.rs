@@ -266,6 +266,8 @@ impl Route {
         self.enter(RouteState::Running);
         let delivery = Delivery {
             route: self,
+            listener,
+            backoff,
             schemas: feed.schemas(),
             taken: Vec::new(),
             feed,
@@ -282,7 +284,7 @@ impl Route {
             started: Instant::now(),
             moved_at: Instant::now(),
         };
-        delivery.run(listener, backoff).await
+        delivery.run().await
     }
 }
 
@@ -299,6 +301,8 @@ async fn write(sink: &mut dyn Sink, batch: Batch) -> Result<Written> {
 /// A running session of a route.
 struct Delivery<'a> {
     route: &'a Route,
+    listener: &'a Listener,
+    backoff: &'a mut Backoff,
     feed: Feed,
     schemas: SchemaBook,
     /// For each schema number seen: the schema when its table is wanted.
@@ -346,21 +350,21 @@ struct Unproven {
 }
 
 impl Delivery<'_> {
-    async fn run(mut self, listener: &mut Listener, backoff: &mut Backoff) -> Result<Ended> {
+    async fn run(mut self) -> Result<Ended> {
         loop {
-            let wish = listener.wish();
+            let wish = self.listener.wish();
             if wish == Wish::Stop {
                 return Ok(Ended::ByWish);
             }
             if wish == Wish::Drain && self.is_drained() {
-                self.flush(backoff).await?;
+                self.flush().await?;
                 return Ok(Ended::ByWish);
             }
             match self.feed.next(PATIENCE).await? {
                 Next::Block(block) => {
-                    self.take(&block, backoff).await?;
+                    self.take(&block).await?;
                     if !self.feed.has_more() && (!self.changes.is_empty() || self.unproven.parts > 0) {
-                        self.flush(backoff).await?;
+                        self.flush().await?;
                     }
                     self.route.enter(RouteState::Running);
                     // A route that is far behind finds its next block at hand again and again, and would keep its
@@ -368,22 +372,22 @@ impl Delivery<'_> {
                     tokio::task::yield_now().await;
                 }
                 Next::Idle => {
-                    backoff.quiet(self.started);
+                    self.backoff.quiet(self.started);
                     self.route.enter(self.quiet_state());
                 }
                 Next::End => {
-                    self.flush(backoff).await?;
+                    self.flush().await?;
                     return Ok(Ended::BySource);
                 }
             }
             if self.moved_at.elapsed() >= self.route.parts.cursor_interval {
-                self.flush(backoff).await?;
+                self.flush().await?;
             }
         }
     }
 
-    /// Looks at every entry of a block from `next` on.
-    async fn take(&mut self, block: &Block, backoff: &mut Backoff) -> Result<()> {
+    /// Looks at every entry of a block from `next` on; at fewer when the wish to stop comes while the sink writes.
+    async fn take(&mut self, block: &Block) -> Result<()> {
         let mut read = 0;
         let mut is_held = false;
         // Pipelines share the bytes, but not the counter of who uses them: it would wander between the cores with
@@ -398,8 +402,11 @@ impl Delivery<'_> {
                 Entry::Change(change) => {
                     if let Some(table) = self.table(change.schema)? {
                         if self.is_full() {
-                            self.flush_full(backoff).await?;
+                            self.flush_full().await?;
                             is_held = false;
+                            if self.listener.wish() == Wish::Stop {
+                                break;
+                            }
                         }
                         read += 1;
                         if self.change(&payload, seq, &change, table)? && !is_held {
@@ -418,8 +425,12 @@ impl Delivery<'_> {
                     file.clone_into(&mut ready.position.file);
                     gtid.clone_into(&mut ready.position.gtid);
                     if self.is_full() {
-                        self.flush(backoff).await?;
+                        self.next = seq.plus(1);
+                        self.flush().await?;
                         is_held = false;
+                        if self.listener.wish() == Wish::Stop {
+                            break;
+                        }
                     }
                 }
                 Entry::Schema { no, json } => {
@@ -496,10 +507,10 @@ impl Delivery<'_> {
 
     /// Makes room: by the complete transactions that wait, and if that is not enough by a part of the one that
     /// follows them.
-    async fn flush_full(&mut self, backoff: &mut Backoff) -> Result<()> {
+    async fn flush_full(&mut self) -> Result<()> {
         // The cursor of what is complete comes first in any case. Behind a part it would end the sink's transaction in
         // the middle of the source's.
-        self.flush(backoff).await?;
+        self.flush().await?;
         if !self.is_full() {
             return Ok(());
         }
@@ -510,7 +521,7 @@ impl Delivery<'_> {
     }
 
     /// Writes all complete transactions, and the cursor behind them. Does nothing when no commit was seen since.
-    async fn flush(&mut self, backoff: &mut Backoff) -> Result<()> {
+    async fn flush(&mut self) -> Result<()> {
         let Some(ready) = self.ready.take() else { return Ok(()) };
         let rest = self.changes.split_off(ready.changes);
         let changes = std::mem::replace(&mut self.changes, rest);
@@ -518,7 +529,7 @@ impl Delivery<'_> {
         self.held_bytes -= ready.held_bytes;
         let cursor = self.feed.cursor(ready.next, ready.position);
         self.write(Batch { changes, cursor: Some(cursor) }).await?;
-        backoff.succeeded();
+        self.backoff.succeeded();
         self.route.progress.committed(ready.time_ms, now_ms());
         self.moved_at = Instant::now();
         Ok(())

@@ -9,6 +9,7 @@ use lode::model::position::Seq;
 use lode::model::spec::Start;
 use lode::plan::StagePlan;
 use lode::run::event::Event;
+use lode::run::mine::MineState;
 use lode::run::pipeline::Pipeline;
 use lode::run::route::RouteState;
 use lode::run::signal::Wish;
@@ -226,6 +227,25 @@ async fn a_huge_transaction_goes_through_in_parts_and_is_visible_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn parts_of_an_unfinished_transaction_reach_nobody() {
+    let world = World::new(1);
+    let life = world.live().await;
+    let options = Options { batch_rows_max: Some(10), ..Options::default() };
+    let pipeline = life.pipeline_with("p", &["t0"], options);
+    life.start_mine();
+    until("it runs", || state(&pipeline) == RouteState::Running).await;
+    world.server.break_at(0, 95);
+    world.weather.strike(Fault::OpenStream, 5);
+    world.server.insert_padded("t0", 0..100, 20_000);
+    until("the source is lost", || matches!(life.mine_state(), MineState::Retrying { .. })).await;
+    assert!(life.mine.progress().changes() > 50, "parts are in the log already");
+    sleep(Duration::from_millis(500)).await;
+    assert_eq!(world.target("p").lock().unwrap().parts, 0);
+    until("all is delivered", || applied(&world, "p") == 100).await;
+    life.stop([pipeline]).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_cursor_is_never_written_behind_a_part_of_a_transaction() {
     let world = World::new(1);
     world.target("p").lock().unwrap().mirrors = vec!["t0".into()];
@@ -275,8 +295,11 @@ async fn small_rows_do_not_keep_a_large_log_in_memory() {
     until("it is mined", || life.mine.progress().changes() == 400).await;
     let pipeline = life.pipeline("p", &["t0"]);
     until("all is delivered", || applied(&world, "p") == 200).await;
-    let largest = world.target("p").lock().unwrap().largest_batch;
-    assert!(largest <= 60, "{largest} blocks were held at once");
+    let target = world.target("p");
+    let target = target.lock().unwrap();
+    assert!(target.largest_batch <= 60, "{} blocks were held at once", target.largest_batch);
+    assert!(target.commits <= 5, "{} batches are more than needed", target.commits);
+    drop(target);
     life.stop([pipeline]).await;
 }
 
@@ -296,7 +319,7 @@ async fn retries_are_counted_until_something_is_durable_again() {
     // Reading goes well all the time.
     world.weather.strike(Fault::Write, 4);
     world.server.insert("t0", [10]);
-    pipeline.ended().await;
+    until("it gives up", || pipeline.is_over()).await;
     let RouteState::Failed { kind: Kind::Unavailable, error, .. } = state(&pipeline) else {
         panic!("{:?}", state(&pipeline))
     };
@@ -453,7 +476,13 @@ async fn a_direct_source_that_breaks_again_and_again_is_got_through() {
     let life = world.live().await;
     let options = Options { direct: true, start: Some(Start::Earliest), ..Options::default() };
     let pipeline = life.pipeline_with("p", &["t0"], options);
+    let before = Instant::now();
     until("all is delivered", || applied(&world, "p") == 500).await;
+    assert!(
+        before.elapsed() < Duration::from_secs(10),
+        "progress keeps the waits short: {:?}",
+        before.elapsed()
+    );
     life.stop([pipeline]).await;
 }
 

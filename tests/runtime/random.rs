@@ -90,6 +90,7 @@ fn threaten(world: &World, rng: &mut Rng) {
         (Fault::Identify, 300),
         (Fault::OpenStream, 300),
         (Fault::Event, 60),
+        (Fault::Lull, 300),
         (Fault::Append, 200),
         (Fault::AppendAnswer, 200),
         (Fault::Read, 100),
