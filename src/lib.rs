@@ -68,3 +68,8 @@ pub mod run;
 pub mod sink;
 pub mod source;
 pub mod store;
+
+/// Compiles the code that README shows.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -25,7 +25,7 @@ fn transcripts() {
         let desk = Desk::new();
         let mut transcript = String::new();
         for line in fs::read_to_string(path).unwrap().lines().filter(|line| !line.is_empty()) {
-            let output = desk.run(line);
+            let output = run(&desk, line);
             transcript.push_str(&format!("$ {line}\n"));
             transcript.push_str(&desk.filtered(&stdout(&output)));
             let errors = desk.filtered(&stderr(&output));
@@ -41,7 +41,7 @@ fn transcripts() {
 #[test]
 fn the_main_job_delivers_every_row_once() {
     let desk = Desk::new();
-    let first = desk.run("lode run scripts/01_first.lode");
+    let first = run(&desk, "lode run scripts/01_first.lode");
     assert!(first.status.success(), "{}", stderr(&first));
     let shown = stdout(&first);
     assert_eq!(shown.lines().count(), 7);
@@ -55,7 +55,7 @@ fn the_main_job_delivers_every_row_once() {
     assert_eq!(before.0.len(), 35, "the orders that are left");
     assert!(before.1.iter().all(|(quantity, price, total)| close(*quantity as f64 * price, *total)));
 
-    let second = desk.run("lode run scripts/01_first.lode");
+    let second = run(&desk, "lode run scripts/01_first.lode");
     assert!(second.status.success(), "{}", stderr(&second));
     assert_eq!(stdout(&second), "", "nothing is delivered twice");
     assert!(stderr(&second).contains("mine shop: 0 new changes"), "{}", stderr(&second));
@@ -85,7 +85,7 @@ connection mart = sqlite "mart.db"
 pipeline orders { start = earliest } = source binlog old.orders -> [ sink sqlite mart.a, sink sqlite mart.b, sink sqlite mart.c ]
 "#;
     fs::write(desk.path().join("wrong.lode"), script).unwrap();
-    let output = desk.run("lode run wrong.lode");
+    let output = run(&desk, "lode run wrong.lode");
     assert_eq!(output.status.code(), Some(3));
     let text = stderr(&output);
     assert_eq!(text.matches("help: name an SQLite database").count(), 1, "{text}");
@@ -97,7 +97,7 @@ fn a_reader_of_standard_output_that_goes_away_is_told_and_no_panic() {
     for line in
         ["lode completions zsh | true", "lode plan scripts/01_first.lode | true", "lode explain | true"]
     {
-        let output = desk.run(line);
+        let output = run(&desk, line);
         assert!(output.status.success(), "{line}: {}", stderr(&output));
         assert_eq!(stderr(&output), "", "{line}");
     }
@@ -185,6 +185,11 @@ fn write_away(desk: &Desk) {
 pipeline p = source mysql away.orders share_mining -> sink null
 "#;
     fs::write(desk.path().join("away.lode"), script).unwrap();
+}
+
+/// Runs a command line to its end.
+fn run(desk: &Desk, line: &str) -> Output {
+    desk.command(line).output().unwrap()
 }
 
 fn kill(run: &Child, signal: &str) {

@@ -20,7 +20,7 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
 use crate::support::servers::Server;
-use crate::world::{with_advice, World, drain, eventually};
+use crate::world::{World, drain, eventually, with_advice};
 use crate::{parity, servers};
 
 /// Cases that run at a time on one server.
@@ -82,7 +82,12 @@ impl Case {
             script: read(path),
             statements: read(&path.with_extension("sql")),
         });
-        let is_meant = |case: &Case| match case.statements.lines().next().and_then(|line| line.strip_prefix("-- only: ")) {
+        let is_meant = |case: &Case| match case
+            .statements
+            .lines()
+            .next()
+            .and_then(|line| line.strip_prefix("-- only: "))
+        {
             Some(servers) => servers.split(", ").any(|known| known == server),
             None => true,
         };
@@ -122,7 +127,8 @@ impl Case {
             .flat_map(|outcome| outcome.differences)
             .collect();
         let rows = contents(&world);
-        let remarks = differences.into_iter().chain(stage.failures).map(|remark| neutral(&remark, &world) + "\n");
+        let remarks =
+            differences.into_iter().chain(stage.failures).map(|remark| neutral(&remark, &world) + "\n");
         conn.disconnect().await.expect("the connection ends");
         let outcome: String = std::iter::once(rows).chain(remarks).collect();
         assert!(!outcome.is_empty(), "{}: something must come of it", self.name);

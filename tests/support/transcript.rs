@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
@@ -42,11 +42,6 @@ impl Desk {
             .env_remove("RUST_BACKTRACE")
             .stdin(Stdio::null());
         command
-    }
-
-    /// Runs a command line to its end.
-    pub fn run(&self, line: &str) -> Output {
-        self.command(line).output().expect("there is a shell")
     }
 
     /// `text` with what differs from run to run put into brackets.
