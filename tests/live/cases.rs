@@ -82,12 +82,7 @@ impl Case {
             script: read(path),
             statements: read(&path.with_extension("sql")),
         });
-        let is_meant = |case: &Case| match case
-            .statements
-            .lines()
-            .next()
-            .and_then(|line| line.strip_prefix("-- only: "))
-        {
+        let is_meant = |case: &Case| match case.statements.lines().next().and_then(|line| line.strip_prefix("-- only: ")) {
             Some(servers) => servers.split(", ").any(|known| known == server),
             None => true,
         };
@@ -127,8 +122,7 @@ impl Case {
             .flat_map(|outcome| outcome.differences)
             .collect();
         let rows = contents(&world);
-        let remarks =
-            differences.into_iter().chain(stage.failures).map(|remark| neutral(&remark, &world) + "\n");
+        let remarks = differences.into_iter().chain(stage.failures).map(|remark| neutral(&remark, &world) + "\n");
         conn.disconnect().await.expect("the connection ends");
         let outcome: String = std::iter::once(rows).chain(remarks).collect();
         assert!(!outcome.is_empty(), "{}: something must come of it", self.name);
@@ -184,13 +178,13 @@ impl Stage<'_> {
     fn note_failures(&mut self, status: &Status) {
         for mine in &status.mines {
             if let MineState::Failed { kind, error, advice } = &mine.state {
-                let error = with_advice(error, advice);
+                let error = with_advice(error, advice.as_deref());
                 self.failures.push(format!("mine {} failed: {kind:?}: {error}", mine.name));
             }
         }
         for route in status.pipelines.iter().flat_map(|pipeline| &pipeline.routes) {
             if let RouteState::Failed { kind, error, advice } = &route.state {
-                let error = with_advice(error, advice);
+                let error = with_advice(error, advice.as_deref());
                 self.failures.push(format!("route {} failed: {kind:?}: {error}", route.key));
             }
             if route.figures.rows_aside > 0 {

@@ -103,10 +103,8 @@ impl World {
     /// Makes `engine` run exactly this script, and waits until everything runs.
     pub async fn apply(&self, engine: &Engine, script: &str) -> Result<()> {
         engine.apply(self.plan(engine, script)).await?;
-        settled(engine, "everything runs", |status| {
-            mines_are(status, is_up) && routes_are(status, is_up_route)
-        })
-        .await;
+        settled(engine, "everything runs", |status| mines_are(status, is_up) && routes_are(status, is_up_route))
+            .await;
         Ok(())
     }
 
@@ -137,8 +135,7 @@ impl World {
     /// The only number that a statement in the source's database returns.
     pub async fn number(&self, statement: &str) -> i64 {
         let mut conn = self.root().await;
-        let number =
-            conn.query_first(statement).await.unwrap_or_else(|error| panic!("{error}\nin: {statement}"));
+        let number = conn.query_first(statement).await.unwrap_or_else(|error| panic!("{error}\nin: {statement}"));
         conn.disconnect().await.expect("the connection ends");
         number.unwrap_or_else(|| panic!("no number from {statement}"))
     }
@@ -148,8 +145,7 @@ impl World {
         let mut conn = self.root().await;
         let rows: Vec<mysql_async::Row> = conn.query("SHOW PROCESSLIST").await.expect("root sees all");
         conn.disconnect().await.expect("the connection ends");
-        let text =
-            |row: &mysql_async::Row, at| row.get::<Option<String>, _>(at).flatten().unwrap_or_default();
+        let text = |row: &mysql_async::Row, at| row.get::<Option<String>, _>(at).flatten().unwrap_or_default();
         rows.iter()
             .filter(|row| text(row, 1) == self.user && text(row, 4).starts_with("Binlog Dump"))
             .map(|row| row.get(0).expect("an id"))
@@ -250,27 +246,24 @@ pub fn routes(status: &Status) -> impl Iterator<Item = &RouteStatus> {
 
 /// The only route of a pipeline.
 pub fn route<'a>(status: &'a Status, pipeline: &str) -> &'a RouteStatus {
-    let pipeline =
-        status.pipelines.iter().find(|known| known.name == pipeline).expect("the pipeline is there");
+    let pipeline = status.pipelines.iter().find(|known| known.name == pipeline).expect("the pipeline is there");
     assert_eq!(pipeline.routes.len(), 1);
     &pipeline.routes[0]
-}
-
-/// What went wrong, and what helps.
-pub fn with_advice(error: &str, advice: &Option<String>) -> String {
-    let advice = advice.as_ref().map(|advice| format!("; {advice}"));
-    format!("{error}{}", advice.unwrap_or_default())
 }
 
 /// Waits until a mine has failed, and returns why.
 pub async fn mine_failure(engine: &Engine) -> (Kind, String) {
     let failed = |mine: &MineStatus| match &mine.state {
-        MineState::Failed { kind, error, advice } => Some((*kind, with_advice(error, advice))),
+        MineState::Failed { kind, error, advice } => Some((*kind, with_advice(error, advice.as_deref()))),
         _ => None,
     };
-    let status =
-        settled(engine, "the mine fails", |status| status.mines.iter().any(|mine| failed(mine).is_some()));
+    let status = settled(engine, "the mine fails", |status| status.mines.iter().any(|mine| failed(mine).is_some()));
     status.await.mines.iter().find_map(failed).expect("it has failed")
+}
+
+/// An error with its advice, as a person is shown both.
+pub fn with_advice(error: &str, advice: Option<&str>) -> String {
+    advice.map_or_else(|| error.to_owned(), |advice| format!("{error}; {advice}"))
 }
 
 fn is_up(state: &MineState) -> bool {
