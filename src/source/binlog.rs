@@ -161,6 +161,7 @@ impl FolderSource {
                 Kind::Environment,
                 format!("cannot list the folder {}: {error}", self.folder.path.display()),
             )
+            .advice("name the folder that the binlog files lie in; the path is relative to the script")
             .context(format!("connection {}", self.connection.name))
         })
     }
