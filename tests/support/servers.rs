@@ -402,6 +402,8 @@ impl Flavour {
         if is_root() {
             command.arg("--user=root");
         }
+        // A MariaDB server that starts removes the temporary tables that others have in a shared folder.
+        command.env("TMPDIR", folder);
         let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         assert!(output.status.success(), "{command:?}:\n{}", String::from_utf8_lossy(&output.stderr));
     }
@@ -426,7 +428,7 @@ impl Flavour {
         command.args(["--bind-address=127.0.0.1", "--skip-name-resolve", "--server-id=1"]);
         command.arg("--innodb-buffer-pool-size=64M");
         command.arg(format!("--port={port}"));
-        command.arg(format!("--datadir={}", path("data")));
+        command.arg(format!("--datadir={}", path("data"))).env("TMPDIR", folder);
         command.arg(format!("--socket={}", path("socket")));
         command.arg(format!("--pid-file={}", path("pid")));
         command.arg(format!("--log-bin={}", path("data/binlog")));
