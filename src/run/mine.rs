@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use super::backoff::Backoff;
 use super::event::{Event, Events, FAILURES};
 use super::hub::Hub;
+use super::older::Older;
 use super::progress::{MineProgress, RouteProgress, now_ms};
 use super::retention::{self, Policy};
 use super::signal::{Listener, Wish};
@@ -51,6 +52,7 @@ pub struct MineParts {
 pub struct Mine {
     parts: MineParts,
     hub: Hub,
+    older: Older,
     wanted: watch::Sender<TableSelection>,
     state: watch::Sender<MineState>,
     progress: MineProgress,
@@ -109,6 +111,7 @@ impl Mine {
         Arc::new(Mine {
             parts,
             hub,
+            older: Older::default(),
             wanted: watch::Sender::default(),
             state: watch::Sender::new(MineState::Idle),
             progress: MineProgress::default(),
@@ -135,6 +138,14 @@ impl Mine {
     /// Its newest blocks.
     pub fn hub(&self) -> &Hub {
         &self.hub
+    }
+
+    /// Blocks that are no longer among the newest, the first being the one that contains `from`.
+    ///
+    /// # Errors
+    /// As [`Log::read`].
+    pub async fn older(&self, from: Seq) -> Result<Vec<Arc<Block>>> {
+        self.older.read(self.log().as_ref(), from).await
     }
 
     /// Its counters.
