@@ -5,7 +5,7 @@ set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d)
-# A server that starts removes the temporary tables that it finds, also those of another server that is running.
+# A MariaDB server that starts removes the temporary tables that others have in a shared folder.
 export TMPDIR=$work
 server=
 finish() {
