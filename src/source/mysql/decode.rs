@@ -448,6 +448,18 @@ impl Decoder {
                 self.refuse_statement(verb, &tables)?;
                 self.end_statement(out);
             }
+            Statement::Partition(words, tables) => {
+                let mined =
+                    tables.iter().find(|table| self.selection.contains(&table.database, &table.table));
+                if let Some(table) = mined {
+                    let message = format!("{words} of {table} changed rows that the binlog does not name");
+                    return Err(self.error(Kind::Data, message).advice(
+                        "change rows of mined tables by DELETE and INSERT; what was changed otherwise must be copied anew",
+                    ));
+                }
+                self.described.clear();
+                self.end_statement(out);
+            }
             Statement::Drop(tables) => {
                 for table in tables {
                     if self.selection.contains(&table.database, &table.table) {

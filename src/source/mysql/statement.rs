@@ -20,6 +20,9 @@ pub(crate) enum Statement {
     /// A verb that changes rows, and every name in it that may be a table.
     Change(&'static str, Vec<TableName>),
     Drop(Vec<TableName>),
+    /// ALTER TABLE that moves or removes whole partitions or tablespaces, whose rows are not logged: its words, and
+    /// every name in it that may be a table.
+    Partition(String, Vec<TableName>),
     Other,
 }
 
@@ -59,6 +62,10 @@ pub(crate) fn read(text: &[u8], database: &str) -> Statement {
         "CREATE" if text.trim_end().to_ascii_uppercase().ends_with("START TRANSACTION") => {
             Statement::CreateAndFill
         }
+        "ALTER" => match partition_words(&text) {
+            Some(words) => Statement::Partition(words, table_names(tokens, database)),
+            None => Statement::Other,
+        },
         "INSERT" => Statement::Change("INSERT", table_names(tokens, database)),
         "UPDATE" => Statement::Change("UPDATE", table_names(tokens, database)),
         "DELETE" => Statement::Change("DELETE", table_names(tokens, database)),
@@ -67,6 +74,34 @@ pub(crate) fn read(text: &[u8], database: &str) -> Statement {
         "WITH" => Statement::Change("a change", table_names(tokens, database)),
         _ => Statement::Other,
     }
+}
+
+/// `TRUNCATE PARTITION` and its like in an ALTER statement, unless the rows stay as they are.
+fn partition_words(text: &str) -> Option<String> {
+    let mut tokens = Tokens(text);
+    let mut before = String::new();
+    while let Some(token) = tokens.next() {
+        let Token::Word(word) = token else {
+            before.clear();
+            continue;
+        };
+        let word = word.to_ascii_uppercase();
+        let removes = match word.as_str() {
+            "PARTITION" => {
+                matches!(
+                    before.as_str(),
+                    "DROP" | "TRUNCATE" | "EXCHANGE" | "CONVERT" | "DISCARD" | "IMPORT" | "TO"
+                )
+            }
+            "TABLESPACE" => matches!(before.as_str(), "DISCARD" | "IMPORT"),
+            _ => false,
+        };
+        if removes {
+            return Some(format!("{before} {word}"));
+        }
+        before = word;
+    }
+    None
 }
 
 fn savepoint(tokens: &mut Tokens<'_>) -> String {
@@ -244,6 +279,16 @@ mod tests {
             ),
             ("CREATE TABLE `t` (`a` int) START TRANSACTION", Statement::CreateAndFill),
             ("ALTER TABLE t ADD x INT -- BEGIN", Statement::Other),
+            ("ALTER TABLE t ADD PARTITION (PARTITION p1 VALUES IN (1))", Statement::Other),
+            ("ALTER TABLE t REORGANIZE PARTITION p0 INTO (PARTITION p1 VALUES IN (1))", Statement::Other),
+            ("ALTER TABLE t DROP `PARTITION`, COMMENT 'DROP PARTITION'", Statement::Other),
+            (
+                "alter table t truncate partition p0",
+                Statement::Partition(
+                    "TRUNCATE PARTITION".into(),
+                    ["t", "truncate", "partition", "p0"].map(|name| table("shop", name)).into(),
+                ),
+            ),
         ] {
             assert_eq!(read(text.as_bytes(), "shop"), meaning, "{text}");
         }
