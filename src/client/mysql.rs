@@ -247,9 +247,8 @@ fn dump_refusal(said: &str, message: String) -> Error {
     ]) {
         return Error::new(Kind::Gap, message)
             .advice(
-                "the server no longer has this place: copy the tables anew, or accept the gap, and then begin behind it \
-                 with another log (share_mining … via embedded.<name>), or under another name when the pipeline \
-                 reads the source itself",
+                "the server no longer has this place: copy the tables anew, or accept the gap; then begin behind it \
+                 under a new name of the pipeline, and with shared mining also of the log (via embedded.<name>)",
             );
     }
     if says(&["bogus data", "truncated in the middle", "corrupt", "checksum"]) {

@@ -171,6 +171,17 @@ async fn a_purged_place_and_statements(name: &str, server: Server) {
     insta::assert_snapshot!(format!("purged_direct_{name}"), digits(&own));
     assert_eq!(world.lite_number("SELECT COUNT(*) FROM t"), 1, "what is behind the gap is not delivered");
 
+    // The way out that the advice names.
+    let renamed =
+        script.replace("pipeline copy", "pipeline copy_2").replace("pipeline direct", "pipeline direct_2");
+    let engine = world.start(&format!("share_mining shop via embedded.second\n{renamed}")).await;
+    world.sql("INSERT INTO t VALUES (4)").await;
+    eventually("it goes on behind the gap", async || {
+        world.lite_number("SELECT COUNT(*) FROM t") + world.lite_number("SELECT COUNT(*) FROM direct_t") == 4
+    })
+    .await;
+    drain(engine).await;
+
     world.sql("SET GLOBAL binlog_format = 'STATEMENT'").await;
     insta::assert_snapshot!(format!("statement_{name}"), said_at_start(&world, &server).await);
 }
