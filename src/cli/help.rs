@@ -65,7 +65,9 @@ is missing or set up wrongly (a file, a right, a password, a server setting), 13
 pub const EXPLAIN: &str = "\
 Examples:
     lode explain E0203                     the page of a code: why, and how it is made right
-    lode explain                           all codes";
+    lode explain mysql                     settings of its connections, sources and sinks, with defaults
+    lode explain share_mining              settings of shared mining
+    lode explain                           everything that has a page";
 
 pub const COMPLETIONS: &str = "\
 Examples:

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use lode::check::{self, Checked, Input, Model, SecretsPolicy, Source, System};
+use lode::check::{self, Checked, Input, Model, SecretsPolicy, System};
 use lode::engine::Engine;
 use lode::engine::registry::Registry;
 use lode::error::{Error, Kind, Result};
@@ -86,11 +86,12 @@ enum Command {
         )]
         data: PathBuf,
     },
-    /// Print the page of a code that a message shows, such as E0203
+    /// Print the page of a code that a message shows (E0203), or the settings of a kind (mysql)
     #[command(after_help = help::EXPLAIN)]
     Explain {
-        /// The code; without one, all codes are listed
-        code: Option<String>,
+        /// A code, a kind, `share_mining` or `pipeline`; without it, everything that has a page is listed
+        #[arg(value_name = "CODE|KIND")]
+        word: Option<String>,
     },
     /// Print completions for a shell
     #[command(after_help = help::COMPLETIONS)]
@@ -126,14 +127,18 @@ impl Cli {
             Command::Fmt { files, check } => format(&files, check),
             Command::Plan { script, json } => show_plan(&script, json),
             Command::Run { script, data } => run_script(&script, data),
-            Command::Explain { code } => explain(code.as_deref()),
+            Command::Explain { word } => explain(word.as_deref()),
             Command::Completions { shell } => completions(shell),
         };
         outcome.unwrap_or_else(|error| {
-            eprint!("{}", screen::error_text(&error.to_string(), error.next_step(), screen::has_colors()));
+            complain(&error);
             ExitCode::from(exit::of(error.kind()))
         })
     }
+}
+
+fn complain(error: &Error) {
+    eprint!("{}", screen::error_text(&error.to_string(), error.next_step(), screen::has_colors()));
 }
 
 fn check_only(script: &Script, json: bool) -> Result<ExitCode> {
@@ -220,26 +225,30 @@ fn load(script: &Script, secrets: SecretsPolicy) -> Result<Checked> {
 fn input(script: &Script, secrets: SecretsPolicy) -> Result<Input> {
     let base_dir = std::env::current_dir()
         .map_err(|error| Error::new(Kind::Environment, format!("there is no current folder: {error}")))?;
-    let mut scripts = Vec::new();
+    let mut input = Input { secrets, sets: script.sets.clone(), ..Input::new(base_dir) };
     for file in &script.files {
-        scripts.push(if is_standard_input(file) {
-            Source::Text { name: "<standard input>".to_owned(), text: read(file)? }
-        } else {
-            Source::File(file.clone())
-        });
+        input = if is_standard_input(file) { input.text(shown(file), read(file)?) } else { input.file(file) };
     }
-    if let Some(text) = &script.text {
-        scripts.push(Source::Text { name: "<command line>".to_owned(), text: text.clone() });
-    }
-    Ok(Input { scripts, sets: script.sets.clone(), secrets, base_dir })
+    Ok(match &script.text {
+        Some(text) => input.text("<command line>", text),
+        None => input,
+    })
 }
 
 fn format(files: &[PathBuf], check: bool) -> Result<ExitCode> {
     let mut code = exit::OK;
     for file in files {
-        let text = read(file)?;
+        let name = shown(file);
+        let text = match read(file) {
+            Ok(text) => text,
+            Err(error) => {
+                complain(&error);
+                code = exit::SCRIPT;
+                continue;
+            }
+        };
         let mut sources = SourceMap::new();
-        let id = sources.add(file.display().to_string(), text.as_str());
+        let id = sources.add(name.as_str(), text.as_str());
         match lang::print::format(id, &text) {
             Err(findings) => {
                 show_findings(&findings, &sources);
@@ -248,7 +257,7 @@ fn format(files: &[PathBuf], check: bool) -> Result<ExitCode> {
             Ok(formatted) if is_standard_input(file) && !check => out(&formatted)?,
             Ok(formatted) if formatted == text => {}
             Ok(_) if check => {
-                eprintln!("{} is not in the usual form; `lode fmt` puts it right", file.display());
+                eprintln!("{name} is not in the usual form; `lode fmt` puts it right");
                 code = code.max(exit::RUNTIME);
             }
             Ok(formatted) => write(file, &formatted)?,
@@ -259,6 +268,11 @@ fn format(files: &[PathBuf], check: bool) -> Result<ExitCode> {
 
 fn is_standard_input(file: &Path) -> bool {
     file.as_os_str() == "-"
+}
+
+/// A file's name in messages.
+fn shown(file: &Path) -> String {
+    if is_standard_input(file) { "<standard input>".to_owned() } else { file.display().to_string() }
 }
 
 fn read(file: &Path) -> Result<String> {
@@ -275,7 +289,7 @@ fn read(file: &Path) -> Result<String> {
             ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
             _ => error.to_string(),
         };
-        Error::new(Kind::Script, format!("cannot read {}: {reason}", file.display()))
+        Error::new(Kind::Script, format!("cannot read {}: {reason}", shown(file)))
     })
 }
 
@@ -292,22 +306,27 @@ fn write(file: &Path, text: &str) -> Result<()> {
         .map_err(|error| Error::new(Kind::Environment, format!("cannot write {}: {error}", file.display())))
 }
 
-fn explain(code: Option<&str>) -> Result<ExitCode> {
-    let Some(code) = code else {
-        let lines = Code::ALL.iter().map(|code| format!("{}  {}\n", code.as_str(), code.title()));
-        out(&lines.collect::<String>())?;
+fn explain(word: Option<&str>) -> Result<ExitCode> {
+    let registry = Registry::built_in();
+    let kinds = registry.kinds();
+    let words = || kinds.iter().map(|kind| kind.name).chain(["share_mining", "pipeline"]);
+    let Some(word) = word else {
+        let codes = Code::ALL.iter().map(|code| format!("  {}  {}\n", code.as_str(), code.title()));
+        let words = words().map(|word| format!("  {word}\n"));
+        out(&format!("Codes:\n{}\nSettings of:\n{}", codes.collect::<String>(), words.collect::<String>()))?;
         return Ok(ExitCode::SUCCESS);
     };
-    if let Some(page) = lang::codes::explain(code) {
-        out(page)?;
+    let page = lang::codes::explain(word).map(str::to_owned);
+    if let Some(page) = page.or_else(|| check::reference(&word.to_lowercase(), kinds)) {
+        out(&page)?;
         return Ok(ExitCode::SUCCESS);
     }
     let codes = Code::ALL.iter().map(|code| code.as_str());
-    let advice = match did_you_mean(&code.to_uppercase(), codes) {
-        Some(near) => format!("did you mean {near}? `lode explain` lists all codes"),
-        None => "codes look like E0203; `lode explain` lists all of them".to_owned(),
+    let advice = match did_you_mean(word, words()).or_else(|| did_you_mean(word, codes)) {
+        Some(near) => format!("did you mean {near}? `lode explain` lists everything"),
+        None => "`lode explain` lists everything that has a page".to_owned(),
     };
-    Err(Error::new(Kind::Script, format!("there is no code {code}")).advice(advice))
+    Err(Error::new(Kind::Script, format!("there is no page for {word}")).advice(advice))
 }
 
 fn completions(shell: clap_complete::Shell) -> Result<ExitCode> {

@@ -201,6 +201,16 @@ impl Engine {
         }
     }
 
+    /// Waits until nothing more will happen by itself: every pipeline has delivered everything from a source
+    /// that has an end, was stopped, or has failed. Cancel-safe.
+    pub async fn settled(&self) {
+        let mut events = self.events();
+        while !self.status().await.is_settled() {
+            // Whatever happens is a reason to look again, also when too much happened to hear of it all.
+            let _ = events.recv().await;
+        }
+    }
+
     /// What runs, and how it does.
     pub async fn status(&self) -> Status {
         let running = self.running.lock().await;

@@ -6,8 +6,9 @@
 //! `-- only: mysql` or `-- only: mariadb, mariadb_full` names the servers of a case; otherwise all of them must agree on
 //! one snapshot.
 //!
-//! A table of the source that has a table of the same name in a target is compared with it, value by value; what differs
-//! stands in the snapshot.
+//! Besides `shop`, which is mined, scripts name `lite`, an SQLite file, and `copy`, a database on the same server or on one
+//! of the other kind. A table of the source that has a table of the same name there is compared with it, value by value;
+//! what differs stands in the snapshot.
 
 use std::path::{Path, PathBuf};
 
@@ -28,24 +29,36 @@ const TOGETHER: usize = 4;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_mariadb() {
-    run_all("mariadb", servers::mariadb().await).await;
+    let server = servers::mariadb().await;
+    run_all(Case::all("mariadb"), server, server).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_mariadb_full() {
-    run_all("mariadb_full", servers::mariadb_full().await).await;
+    let server = servers::mariadb_full().await;
+    run_all(Case::all("mariadb_full"), server, server).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_mysql() {
-    run_all("mysql", servers::mysql().await).await;
+    let server = servers::mysql().await;
+    run_all(Case::all("mysql"), server, server).await;
 }
 
-async fn run_all(name: &str, server: &Server) {
-    let cases = Case::all(name);
-    assert!(cases.len() >= 5, "the cases are there");
+#[tokio::test(flavor = "multi_thread")]
+async fn from_mariadb_into_mysql() {
+    run_all(Case::with_copies("mariadb"), servers::mariadb().await, servers::mysql().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_mysql_into_mariadb() {
+    run_all(Case::with_copies("mysql"), servers::mysql().await, servers::mariadb().await).await;
+}
+
+async fn run_all(cases: Vec<Case>, server: &Server, target: &Server) {
+    assert!(cases.len() >= 4, "the cases are there");
     for cases in cases.chunks(TOGETHER) {
-        let outcomes = join_all(cases.iter().map(|case| case.run(server))).await;
+        let outcomes = join_all(cases.iter().map(|case| case.run(server, target))).await;
         for (case, outcome) in cases.iter().zip(outcomes) {
             insta::with_settings!({
                 snapshot_path => "../golden/live",
@@ -82,15 +95,27 @@ impl Case {
             script: read(path),
             statements: read(&path.with_extension("sql")),
         });
-        let is_meant = |case: &Case| match case.statements.lines().next().and_then(|line| line.strip_prefix("-- only: ")) {
+        let is_meant = |case: &Case| match case
+            .statements
+            .lines()
+            .next()
+            .and_then(|line| line.strip_prefix("-- only: "))
+        {
             Some(servers) => servers.split(", ").any(|known| known == server),
             None => true,
         };
         cases.filter(is_meant).collect()
     }
 
-    async fn run(&self, server: &Server) -> String {
-        let world = World::on(server).await;
+    /// Those that copy into another server, and mean all servers: two of them may be different, then.
+    fn with_copies(server: &str) -> Vec<Case> {
+        let is_meant =
+            |case: &Case| case.script.contains(" copy.") && !case.statements.starts_with("-- only: ");
+        Case::all(server).into_iter().filter(is_meant).collect()
+    }
+
+    async fn run(&self, server: &Server, target: &Server) -> String {
+        let world = World::between(server, target).await;
         let mut conn = world.root().await;
         // A pipeline of the rig's own shows what is mined: everything before a mark that came through.
         let script = format!(
@@ -122,7 +147,8 @@ impl Case {
             .flat_map(|outcome| outcome.differences)
             .collect();
         let rows = contents(&world);
-        let remarks = differences.into_iter().chain(stage.failures).map(|remark| neutral(&remark, &world) + "\n");
+        let remarks =
+            differences.into_iter().chain(stage.failures).map(|remark| neutral(&remark, &world) + "\n");
         conn.disconnect().await.expect("the connection ends");
         let outcome: String = std::iter::once(rows).chain(remarks).collect();
         assert!(!outcome.is_empty(), "{}: something must come of it", self.name);

@@ -34,19 +34,21 @@ impl Outcome {
 
 /// Compares the tables of the source with those of the same names in the target `copy`.
 pub async fn copied(world: &World) -> Outcome {
-    let mut conn = world.root().await;
+    let (mut conn, mut target) = (world.root().await, world.target().await);
     let (source, copy) = (world.database.clone(), format!("{}_copy", world.database));
-    let known = tables(&mut conn, &copy).await;
+    let known = tables(&mut target, &copy).await;
     let mut outcome = Outcome::default();
     for table in tables(&mut conn, &source).await {
         if known.contains(&table) {
             let columns = columns(&mut conn, &source, &table).await;
             let there = server_rows(&mut conn, &source, &table, &columns).await;
-            let here = server_rows(&mut conn, &copy, &table, &columns).await;
+            let here = server_rows(&mut target, &copy, &table, &columns).await;
             outcome.compare("copy", table, &columns, &there, &here);
         }
     }
-    conn.disconnect().await.expect("the connection ends");
+    for conn in [conn, target] {
+        conn.disconnect().await.expect("the connection ends");
+    }
     outcome
 }
 
@@ -79,14 +81,19 @@ impl Outcome {
     ) {
         // A row of one side that the other one lacks would make all behind it look different.
         if there.len() != here.len() {
-            self.differences.push(format!("{target}.{table} has {} rows, the source {}", here.len(), there.len()));
+            self.differences.push(format!(
+                "{target}.{table} has {} rows, the source {}",
+                here.len(),
+                there.len()
+            ));
         } else {
             for (there, here) in there.iter().zip(here) {
                 for (column, (there, here)) in columns.iter().zip(there.iter().zip(here)) {
                     if there != here {
                         let Column { name, data_type } = column;
-                        self.differences
-                            .push(format!("{target}.{table}.{name} ({data_type}) is {here}, the source has {there}"));
+                        self.differences.push(format!(
+                            "{target}.{table}.{name} ({data_type}) is {here}, the source has {there}"
+                        ));
                     }
                 }
             }
@@ -98,7 +105,10 @@ impl Outcome {
 /// The tables of a database, without those that lode and these tests keep for themselves.
 async fn tables(conn: &mut Conn, database: &str) -> Vec<String> {
     let tables: Vec<String> = conn
-        .exec("SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = ? ORDER BY 1", (database,))
+        .exec(
+            "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = ? ORDER BY 1",
+            (database,),
+        )
         .await
         .expect("the database is there");
     tables.into_iter().filter(|table| !table.starts_with("lode_")).collect()

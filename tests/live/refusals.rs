@@ -133,8 +133,11 @@ async fn a_purged_place_and_statements(name: &str, server: Server) {
     .await;
     drain(engine).await;
 
-    world.sql("INSERT INTO t VALUES (2);\nFLUSH BINARY LOGS;\nINSERT INTO t VALUES (3);\nFLUSH BINARY LOGS").await;
-    let newest = server.query("SHOW BINARY LOGS").await.pop().and_then(|row| row.into_iter().next().flatten());
+    world
+        .sql("INSERT INTO t VALUES (2);\nFLUSH BINARY LOGS;\nINSERT INTO t VALUES (3);\nFLUSH BINARY LOGS")
+        .await;
+    let newest =
+        server.query("SHOW BINARY LOGS").await.pop().and_then(|row| row.into_iter().next().flatten());
     world.sql(&format!("PURGE BINARY LOGS TO '{}'", newest.expect("a file"))).await;
     let engine = world.engine();
     engine.apply(world.plan(&engine, &script)).await.unwrap();
@@ -154,7 +157,13 @@ async fn a_purged_place_and_statements(name: &str, server: Server) {
     // Places of GTIDs differ.
     let digits = |text: &str| {
         text.split(' ')
-            .map(|word| if word.contains('-') && word.contains(|sign: char| sign.is_ascii_digit()) { "GTID" } else { word })
+            .map(|word| {
+                if word.contains('-') && word.contains(|sign: char| sign.is_ascii_digit()) {
+                    "GTID"
+                } else {
+                    word
+                }
+            })
             .collect::<Vec<_>>()
             .join(" ")
     };

@@ -139,7 +139,8 @@ async fn pipelines_come_and_go_while_others_run() {
         }
         let a = "pipeline a = source mysql shop.a share_mining -> sink sqlite lite.*\n";
         let b = "pipeline b = source mysql shop.b share_mining -> sink sqlite lite.*\n";
-        let b_changed = "pipeline b = source mysql shop.b share_mining -> filter { row.id != 4 } -> sink sqlite lite.*\n";
+        let b_changed =
+            "pipeline b = source mysql shop.b share_mining -> filter { row.id != 4 } -> sink sqlite lite.*\n";
         let c = "pipeline c = source mysql shop.c share_mining -> sink sqlite lite.*\n";
         let engine = world.start(&format!("{a}{b}")).await;
         let reader = world.dump_threads().await;
@@ -149,9 +150,8 @@ async fn pipelines_come_and_go_while_others_run() {
                 world.sql(&format!("INSERT INTO {table} VALUES ({id})")).await;
             }
         };
-        let ids = |table: &str| {
-            world.lite_rows(&format!("SELECT id FROM {table} ORDER BY id")).concat().join(" ")
-        };
+        let ids =
+            |table: &str| world.lite_rows(&format!("SELECT id FROM {table} ORDER BY id")).concat().join(" ");
         insert(1).await;
         eventually("b has the first", async || ids("b") == "1").await;
         // A table is added: it is mined from the next transaction on.
@@ -177,7 +177,9 @@ async fn pipelines_come_and_go_while_others_run() {
         assert_eq!(world.dump_threads().await, reader, "the reader was never interrupted");
         while let Ok(event) = events.try_recv() {
             match event {
-                Event::Route { pipeline, .. } => assert_ne!(pipeline, "a", "an unchanged pipeline just goes on"),
+                Event::Route { pipeline, .. } => {
+                    assert_ne!(pipeline, "a", "an unchanged pipeline just goes on")
+                }
                 event => assert!(!matches!(event, Event::Mine { .. }), "{event:?}"),
             }
         }

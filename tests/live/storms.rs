@@ -36,7 +36,10 @@ async fn in_all_weathers(mut server: Server) {
     // More than the load has committed at this moment must arrive before the next blow.
     let goes_on = async |what: &str| {
         let committed = load.committed();
-        eventually(&format!("rows are written again after {what}"), async || load.committed() > committed + 5).await;
+        eventually(&format!("rows are written again after {what}"), async || {
+            load.committed() > committed + 5
+        })
+        .await;
         let committed = load.committed();
         eventually(&format!("rows arrive again after {what}"), async || delivered() >= committed).await;
     };
@@ -59,7 +62,9 @@ async fn in_all_weathers(mut server: Server) {
         matches!(status.mines[0].state, lode::run::mine::MineState::Retrying { .. })
     })
     .await;
-    let lode::run::mine::MineState::Retrying { error, .. } = &status.mines[0].state else { panic!("{status:#?}") };
+    let lode::run::mine::MineState::Retrying { error, .. } = &status.mines[0].state else {
+        panic!("{status:#?}")
+    };
     assert!(error.contains("the server is silent"), "{error}");
     server.thaw();
     goes_on("a silence").await;
@@ -94,7 +99,8 @@ struct Load {
 impl Load {
     fn start(server: &Server, database: &str) -> Load {
         let (goes_on, committed) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicI64::new(0)));
-        let (opts, insert) = (server.opts(), format!("INSERT INTO {database}.ledger (pad) VALUES (REPEAT('x', 100))"));
+        let (opts, insert) =
+            (server.opts(), format!("INSERT INTO {database}.ledger (pad) VALUES (REPEAT('x', 100))"));
         let task = tokio::spawn({
             let (goes_on, committed) = (Arc::clone(&goes_on), Arc::clone(&committed));
             async move {

@@ -26,6 +26,7 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// The user has the rights of a miner, and all of them in the database to copy into.
 pub struct World {
     root: Opts,
+    target: Opts,
     pub database: String,
     pub user: String,
     pub dir: TempDir,
@@ -33,25 +34,37 @@ pub struct World {
 
 impl World {
     pub async fn on(server: &Server) -> World {
+        World::between(server, server).await
+    }
+
+    /// A world whose database to copy into is on another server.
+    pub async fn between(server: &Server, target: &Server) -> World {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let (database, user) = (format!("shop{number}"), format!("lode{number}"));
+        let create_user = format!("CREATE USER IF NOT EXISTS {user}@'%' IDENTIFIED BY 'pw-of-{user}'");
         server
             .run(&[
                 &format!("CREATE DATABASE {database} CHARACTER SET utf8mb4"),
-                &format!("CREATE DATABASE {database}_copy CHARACTER SET utf8mb4"),
                 &format!("CREATE TABLE {database}.lode_marks (id INT PRIMARY KEY)"),
-                &format!("CREATE USER {user}@'%' IDENTIFIED BY 'pw-of-{user}'"),
+                &create_user,
                 &format!("GRANT REPLICATION SLAVE, REPLICATION CLIENT, SELECT ON *.* TO {user}@'%'"),
+            ])
+            .await;
+        target
+            .run(&[
+                &format!("CREATE DATABASE {database}_copy CHARACTER SET utf8mb4"),
+                &create_user,
                 &format!("GRANT ALL ON {database}_copy.* TO {user}@'%'"),
             ])
             .await;
         let dir = tempfile::tempdir().expect("a temporary folder");
         std::fs::write(dir.path().join("password"), format!("pw-of-{user}")).expect("the folder is there");
-        World { root: server.opts(), database, user, dir }
+        World { root: server.opts(), target: target.opts(), database, user, dir }
     }
 
-    /// The connections that every script of a test may name: `shop` is mined, `copy` is a database beside it, `lite` a file.
+    /// The connections that every script of a test may name: `shop` is mined, `copy` is a database to copy into, `lite`
+    /// a file.
     pub fn connections(&self) -> String {
         self.connections_to(&self.root)
     }
@@ -63,12 +76,14 @@ impl World {
 
     fn connections_to(&self, opts: &Opts) -> String {
         let (host, port) = (opts.ip_or_hostname(), opts.tcp_port());
+        let (target_host, target_port) = (self.target.ip_or_hostname(), self.target.tcp_port());
         let World { user, database, .. } = self;
         format!(
             r#"
             connection shop = mysql "mysql://{user}@{host}:{port}/{database}"
               {{ password = file("password"), heartbeat = 500ms }}
-            connection copy = mysql "mysql://{user}@{host}:{port}/{database}_copy" {{ password = file("password") }}
+            connection copy = mysql "mysql://{user}@{target_host}:{target_port}/{database}_copy"
+              {{ password = file("password") }}
             connection lite = sqlite "lite.db"
             "#
         )
@@ -103,8 +118,10 @@ impl World {
     /// Makes `engine` run exactly this script, and waits until everything runs.
     pub async fn apply(&self, engine: &Engine, script: &str) -> Result<()> {
         engine.apply(self.plan(engine, script)).await?;
-        settled(engine, "everything runs", |status| mines_are(status, is_up) && routes_are(status, is_up_route))
-            .await;
+        settled(engine, "everything runs", |status| {
+            mines_are(status, is_up) && routes_are(status, is_up_route)
+        })
+        .await;
         Ok(())
     }
 
@@ -117,8 +134,17 @@ impl World {
 
     /// A connection as root to the source's database.
     pub async fn root(&self) -> Conn {
-        let opts = OptsBuilder::from_opts(self.root.clone())
-            .db_name(Some(&self.database))
+        World::connect(&self.root, &self.database).await
+    }
+
+    /// A connection as root to the database to copy into.
+    pub async fn target(&self) -> Conn {
+        World::connect(&self.target, &format!("{}_copy", self.database)).await
+    }
+
+    async fn connect(opts: &Opts, database: &str) -> Conn {
+        let opts = OptsBuilder::from_opts(opts.clone())
+            .db_name(Some(database))
             .setup(vec!["SET NAMES utf8mb4, time_zone = '+00:00'"]);
         Conn::new(opts).await.expect("root can log in")
     }
@@ -135,7 +161,8 @@ impl World {
     /// The only number that a statement in the source's database returns.
     pub async fn number(&self, statement: &str) -> i64 {
         let mut conn = self.root().await;
-        let number = conn.query_first(statement).await.unwrap_or_else(|error| panic!("{error}\nin: {statement}"));
+        let number =
+            conn.query_first(statement).await.unwrap_or_else(|error| panic!("{error}\nin: {statement}"));
         conn.disconnect().await.expect("the connection ends");
         number.unwrap_or_else(|| panic!("no number from {statement}"))
     }
@@ -145,7 +172,8 @@ impl World {
         let mut conn = self.root().await;
         let rows: Vec<mysql_async::Row> = conn.query("SHOW PROCESSLIST").await.expect("root sees all");
         conn.disconnect().await.expect("the connection ends");
-        let text = |row: &mysql_async::Row, at| row.get::<Option<String>, _>(at).flatten().unwrap_or_default();
+        let text =
+            |row: &mysql_async::Row, at| row.get::<Option<String>, _>(at).flatten().unwrap_or_default();
         rows.iter()
             .filter(|row| text(row, 1) == self.user && text(row, 4).starts_with("Binlog Dump"))
             .map(|row| row.get(0).expect("an id"))
@@ -208,7 +236,7 @@ pub async fn settled(engine: &Engine, what: &str, wanted: impl Fn(&Status) -> bo
             return status;
         }
         assert!(began.elapsed() < LONGEST, "not within {LONGEST:?}: {what}: {status:#?}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
 
@@ -246,7 +274,8 @@ pub fn routes(status: &Status) -> impl Iterator<Item = &RouteStatus> {
 
 /// The only route of a pipeline.
 pub fn route<'a>(status: &'a Status, pipeline: &str) -> &'a RouteStatus {
-    let pipeline = status.pipelines.iter().find(|known| known.name == pipeline).expect("the pipeline is there");
+    let pipeline =
+        status.pipelines.iter().find(|known| known.name == pipeline).expect("the pipeline is there");
     assert_eq!(pipeline.routes.len(), 1);
     &pipeline.routes[0]
 }
@@ -257,7 +286,8 @@ pub async fn mine_failure(engine: &Engine) -> (Kind, String) {
         MineState::Failed { kind, error, advice } => Some((*kind, with_advice(error, advice.as_deref()))),
         _ => None,
     };
-    let status = settled(engine, "the mine fails", |status| status.mines.iter().any(|mine| failed(mine).is_some()));
+    let status =
+        settled(engine, "the mine fails", |status| status.mines.iter().any(|mine| failed(mine).is_some()));
     status.await.mines.iter().find_map(failed).expect("it has failed")
 }
 

@@ -13,7 +13,7 @@ use lode::run::mine::MineState;
 use lode::run::pipeline::Pipeline;
 use lode::run::route::RouteState;
 use lode::run::signal::Wish;
-use lode::store::LogStore;
+use lode::store::memory::Memory;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::weather::Fault;
@@ -78,7 +78,7 @@ async fn a_cursor_of_another_log_is_a_gap() {
     until("it is delivered", || applied(&world, "p") == 3).await;
     life.stop([pipeline]).await;
 
-    let again = World { store: Default::default(), ..world };
+    let again = World { store: Arc::new(Memory::new()), ..world };
     let life = again.live().await;
     let pipeline = life.pipeline("p", &["t0"]);
     life.start_mine();
@@ -180,11 +180,12 @@ async fn a_stop_ends_quickly_and_everybody_can_wait_for_it() {
     let _ = timeout(Duration::from_millis(10), pipeline.ended()).await;
     tokio::join!(pipeline.ended(), pipeline.ended());
     assert!(before.elapsed() < Duration::from_secs(8), "{:?}", before.elapsed());
-    let target = world.target("p");
-    let target = target.lock().unwrap();
-    assert_eq!(target.opened, target.closed, "the sink is closed when the pipeline has ended");
-    assert!(target.applied.len() < 500);
-    drop(target);
+    {
+        let target = world.target("p");
+        let target = target.lock().unwrap();
+        assert_eq!(target.opened, target.closed, "the sink is closed when the pipeline has ended");
+        assert!(target.applied.len() < 500);
+    }
     life.stop([]).await;
 }
 
@@ -214,15 +215,16 @@ async fn a_huge_transaction_goes_through_in_parts_and_is_visible_at_once() {
         "its end is delivered at once: {:?}",
         before.elapsed()
     );
-    let target = world.target("p");
-    let target = target.lock().unwrap();
-    assert!(target.parts >= 19, "{} parts", target.parts);
-    assert!(target.largest_batch <= 100);
-    assert_eq!(target.commits, 1);
-    let direct = world.target("direct");
-    let direct = direct.lock().unwrap();
-    assert!(direct.parts > 0 && direct.largest_batch_bytes < 9 << 20, "{}", direct.largest_batch_bytes);
-    drop((target, direct));
+    {
+        let target = world.target("p");
+        let target = target.lock().unwrap();
+        assert!(target.parts >= 19, "{} parts", target.parts);
+        assert!(target.largest_batch <= 100);
+        assert_eq!(target.commits, 1);
+        let direct = world.target("direct");
+        let direct = direct.lock().unwrap();
+        assert!(direct.parts > 0 && direct.largest_batch_bytes < 9 << 20, "{}", direct.largest_batch_bytes);
+    }
     life.stop(pipelines).await;
 }
 
@@ -275,11 +277,12 @@ async fn whole_transactions_fill_a_batch() {
     let pipeline =
         life.pipeline_with("p", &["t0"], Options { batch_rows_max: Some(100), ..Options::default() });
     until("all is delivered", || applied(&world, "p") == 1000).await;
-    let target = world.target("p");
-    let target = target.lock().unwrap();
-    assert_eq!((target.parts, target.largest_batch), (0, 100));
-    assert!(target.commits < 20, "{}", target.commits);
-    drop(target);
+    {
+        let target = world.target("p");
+        let target = target.lock().unwrap();
+        assert_eq!((target.parts, target.largest_batch), (0, 100));
+        assert!(target.commits < 20, "{}", target.commits);
+    }
     life.stop([pipeline]).await;
 }
 
@@ -295,11 +298,13 @@ async fn small_rows_do_not_keep_a_large_log_in_memory() {
     until("it is mined", || life.mine.progress().changes() == 400).await;
     let pipeline = life.pipeline("p", &["t0"]);
     until("all is delivered", || applied(&world, "p") == 200).await;
-    let target = world.target("p");
-    let target = target.lock().unwrap();
-    assert!(target.largest_batch <= 60, "{} blocks were held at once", target.largest_batch);
-    assert!(target.commits <= 5, "{} batches are more than needed", target.commits);
-    drop(target);
+    {
+        let target = world.target("p");
+        let target = target.lock().unwrap();
+        assert!(target.largest_batch <= 60, "{} blocks were held at once", target.largest_batch);
+        assert!(target.commits <= 5, "{} batches are more than needed", target.commits);
+        assert_eq!(target.parts, 0);
+    }
     life.stop([pipeline]).await;
 }
 
@@ -490,8 +495,6 @@ async fn a_direct_source_that_breaks_again_and_again_is_got_through() {
 async fn a_stop_does_not_wait_for_a_sink_that_does_not_answer() {
     let world = World::new(1);
     world.weather.slow_down(u64::MAX / 1_000_000);
-    let log = world.store.open("probe").await.expect("it can be made");
-    drop(log);
     let life = world.live().await;
     let pipeline = life.pipeline("p", &["t0"]);
     sleep(Duration::from_millis(10)).await;
