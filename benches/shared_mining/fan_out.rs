@@ -117,7 +117,7 @@ fn null_route(live: &Live, load: &Load, number: u32) -> Arc<Route> {
             state_dir: std::env::temp_dir(),
         },
         start: Some(Start::Earliest),
-        batch_rows_max: 10_000,
+        batch_rows_max: 1000,
         cursor_interval: Duration::from_secs(5),
         retries_max: Some(0),
         aside: None,

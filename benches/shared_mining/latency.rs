@@ -192,7 +192,7 @@ fn route(mine: &Arc<Mine>, connection: Arc<Connection>, rate: u32, committed: &T
             state_dir: std::env::temp_dir(),
         },
         start: Some(Start::Earliest),
-        batch_rows_max: 10_000,
+        batch_rows_max: 1000,
         cursor_interval: Duration::from_secs(5),
         retries_max: Some(0),
         aside: None,

@@ -523,7 +523,9 @@ impl Delivery<'_> {
     /// Writes all complete transactions, and the cursor behind them. Does nothing when no commit was seen since.
     async fn flush(&mut self) -> Result<()> {
         let Some(ready) = self.ready.take() else { return Ok(()) };
-        let rest = self.changes.split_off(ready.changes);
+        // The next batch is probably as large as this one.
+        let mut rest = Vec::with_capacity(self.changes.len());
+        rest.extend(self.changes.drain(ready.changes..));
         let changes = std::mem::replace(&mut self.changes, rest);
         self.bytes -= ready.bytes;
         self.held_bytes -= ready.held_bytes;

@@ -183,7 +183,10 @@ impl Decoder {
     pub fn begin(&mut self, out: &mut BlockBuilder) {
         for table in self.tables.values_mut() {
             if let Some(plan) = &mut table.plan {
-                let same = |no: &SchemaNo| out.book().get(*no).is_some_and(|known| **known == *plan.schema);
+                // Mostly it is the same builder as before, whose schemas the plans share.
+                let is_same =
+                    |known: &Arc<TableSchema>| Arc::ptr_eq(known, &plan.schema) || *known == plan.schema;
+                let same = |no: &SchemaNo| out.book().get(*no).is_some_and(is_same);
                 plan.no = plan.no.filter(same);
             }
         }
@@ -855,7 +858,13 @@ impl Decoder {
         let Some(plan) = &mut table.plan else { return Ok(()) };
         let no = match plan.no {
             Some(no) => no,
-            None => *plan.no.insert(out.schema(&plan.schema)),
+            None => {
+                let no = out.schema(&plan.schema);
+                if let Some(known) = out.book().get(no) {
+                    plan.schema = Arc::clone(known);
+                }
+                *plan.no.insert(no)
+            }
         };
         match plan.rows(&mut input, op, no, self.group.time_ms, out) {
             Ok(changes) => {
