@@ -84,6 +84,11 @@ struct FolderSource {
 #[async_trait]
 impl Source for FolderSource {
     /// The first transaction of the oldest file tells folders apart: which server wrote it, when, and which it was.
+    /// Whoever points to files wants what is in them.
+    fn default_start(&self) -> Start {
+        Start::Earliest
+    }
+
     async fn identify(&self) -> Result<Identity> {
         let files = self.files()?;
         let first = files.first().ok_or_else(|| self.empty())?;

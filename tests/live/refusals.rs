@@ -146,7 +146,8 @@ async fn a_purged_place_and_statements(name: &str, server: Server) {
         crate::world::route(status, "direct").state.is_over()
     })
     .await;
-    let lode::run::route::RouteState::Failed { kind, error, advice } = &crate::world::route(&status, "direct").state
+    let lode::run::route::RouteState::Failed { kind, error, advice } =
+        &crate::world::route(&status, "direct").state
     else {
         panic!("{status:#?}")
     };
