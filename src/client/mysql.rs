@@ -60,6 +60,9 @@ pub const CONNECTION: &[SettingSpec] = &[
     ),
 ];
 
+const REPLICA_RIGHTS: &str = "give the user the rights of a replica: GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* \
+     TO <user> (MariaDB: GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO <user>)";
+
 /// Connection options from a checked statement. The password is set by itself and is in no URL or message.
 ///
 /// # Errors
@@ -156,6 +159,18 @@ pub fn failure(error: mysql_async::Error, doing: &str) -> Error {
     }
 }
 
+/// What an error means for a request to be sent the binlog, after the log-in. A denied access is a missing right then,
+/// although the server uses the words for a wrong password.
+pub fn dump_failure(error: mysql_async::Error, doing: &str) -> Error {
+    match error {
+        mysql_async::Error::Server(error) if error.code == 1045 => {
+            let message = format!("{doing}: the server says {}: {}", error.code, error.message);
+            Error::new(Kind::Environment, message).advice(REPLICA_RIGHTS).caused_by(error)
+        }
+        error => failure(error, doing),
+    }
+}
+
 /// What a server's error code means, and what to type next.
 fn refusal(error: &ServerError, doing: &str) -> Error {
     let message = format!("{doing}: the server says {}: {}", error.code, error.message);
@@ -192,10 +207,7 @@ fn refusal(error: &ServerError, doing: &str) -> Error {
         1044 | 1142 | 1143 | 1370 => {
             error_of.advice("give the user the right: GRANT SELECT ON <database>.* TO <user>")
         }
-        1227 => error_of.advice(
-            "give the user the rights of a replica: GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO <user> \
-             (MariaDB: GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO <user>)",
-        ),
+        1227 => error_of.advice(REPLICA_RIGHTS),
         1049 => error_of.advice("check the database at the end of the URL"),
         1130 => error_of.advice("let the user log in from this host: CREATE USER <user>@<host>"),
         1290 | 1836 | 3100 => error_of.advice("the server is read-only; use the primary"),
@@ -236,7 +248,10 @@ fn dump_refusal(said: &str, message: String) -> Error {
         "could not open log file",
     ]) {
         return Error::new(Kind::Gap, message)
-            .advice("the server no longer has this place: copy the tables anew and begin at start = now");
+            .advice(
+                "the server no longer has this place: copy the tables anew, or accept the gap; then begin behind it \
+                 under a new name of the pipeline, and with shared mining also of the log (via embedded.<name>)",
+            );
     }
     if says(&["bogus data", "truncated in the middle", "corrupt", "checksum"]) {
         return Error::new(Kind::Data, message)

@@ -84,6 +84,11 @@ struct FolderSource {
 #[async_trait]
 impl Source for FolderSource {
     /// The first transaction of the oldest file tells folders apart: which server wrote it, when, and which it was.
+    /// Whoever points to files wants what is in them.
+    fn default_start(&self) -> Start {
+        Start::Earliest
+    }
+
     async fn identify(&self) -> Result<Identity> {
         let files = self.files()?;
         let first = files.first().ok_or_else(|| self.empty())?;
@@ -163,6 +168,7 @@ impl FolderSource {
                 Kind::Environment,
                 format!("cannot list the folder {}: {error}", self.folder.path.display()),
             )
+            .advice("name the folder that the binlog files lie in; the path is relative to the script")
             .context(format!("connection {}", self.connection.name))
         })?;
         if let (Some(first), Some(last)) = (files.first(), files.last())

@@ -402,8 +402,8 @@ impl Flavour {
         if is_root() {
             command.arg("--user=root");
         }
-        // Servers that start at the same time must not meet in the common folder.
-        command.env("TMPDIR", folder);
+        fs::create_dir(folder.join("tmp")).expect("the folder can be written");
+        own_temporary_files(&mut command, folder);
         let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         assert!(output.status.success(), "{command:?}:\n{}", String::from_utf8_lossy(&output.stderr));
     }
@@ -429,15 +429,20 @@ impl Flavour {
         command.arg("--innodb-buffer-pool-size=64M");
         command.arg(format!("--port={port}"));
         command.arg(format!("--datadir={}", path("data")));
-        command.env("TMPDIR", folder);
         command.arg(format!("--socket={}", path("socket")));
         command.arg(format!("--pid-file={}", path("pid")));
         command.arg(format!("--log-bin={}", path("data/binlog")));
         if is_root() {
             command.arg("--user=root");
         }
+        own_temporary_files(&mut command, folder);
         command
     }
+}
+
+/// Two servers that share a folder of temporary tables remove each other's, and fall over.
+fn own_temporary_files(command: &mut Command, folder: &Path) {
+    command.env("TMPDIR", folder.join("tmp"));
 }
 
 /// The private MySQL, run with the libraries that came with it.

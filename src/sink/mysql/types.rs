@@ -182,18 +182,8 @@ pub(super) fn parameter(value: Value<'_>) -> SqlValue {
         Value::Date(v) => SqlValue::Date(v.year, v.month, v.day, 0, 0, 0, 0),
         Value::DateTime(v) => moment(v),
         Value::Timestamp(v) => moment(v.to_utc()),
-        Value::Time(v) => {
-            let micros = v.micros.unsigned_abs();
-            let seconds = micros / 1_000_000;
-            SqlValue::Time(
-                v.micros < 0,
-                (seconds / 86_400) as u32,
-                (seconds / 3600 % 24) as u8,
-                (seconds / 60 % 60) as u8,
-                (seconds % 60) as u8,
-                (micros % 1_000_000) as u32,
-            )
-        }
+        // As text: MySQL refuses the longest spans in the protocol's own form, which it takes in this one.
+        Value::Time(v) => SqlValue::Bytes(v.to_string().into_bytes()),
         Value::Decimal(v) | Value::Text(v) | Value::Json(v) => SqlValue::Bytes(v.into_owned().into_bytes()),
         Value::Bytes(v) => SqlValue::Bytes(v.into_owned()),
     }

@@ -140,12 +140,32 @@ impl Codec {
     }
 }
 
+/// Why the values of a column cannot be read: the end of a sentence that begins with the column's name.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Misfit {
+    /// The column is of a kind that is not supported, whatever else is known of it.
+    Unsupported(String),
+    /// The binlog does not say enough of it, or the server says something else today.
+    Unclear(String),
+}
+
+impl From<&str> for Misfit {
+    fn from(why: &str) -> Self {
+        Misfit::Unsupported(why.to_owned())
+    }
+}
+
+impl From<String> for Misfit {
+    fn from(why: String) -> Self {
+        Misfit::Unsupported(why)
+    }
+}
+
 /// Type and codec of a column, from the table map and from what the server says of the column, if it is known.
-/// An error is the end of a sentence that begins with the column's name.
 pub(crate) fn resolve(
     column: &MapColumn,
     described: Option<&Described>,
-) -> Result<(ColumnType, Codec), String> {
+) -> Result<(ColumnType, Codec), Misfit> {
     use field::*;
     if let Some(described) = described {
         check_agreement(column, described)?;
@@ -211,7 +231,7 @@ pub(crate) fn resolve(
         (GEOMETRY, Meta::Width(prefix @ 1..=4)) => Ok((ColumnType::Geometry, Codec::Bytes { prefix })),
         (ENUM, Meta::Width(bytes @ 1..=2)) => {
             let labels = labels(column, described)?;
-            let count = u16::try_from(labels.len()).map_err(|_| "has too many labels".to_owned())?;
+            let count = u16::try_from(labels.len()).map_err(|_| "has too many labels")?;
             Ok((ColumnType::Enum { labels }, Codec::Enum { bytes, labels: count }))
         }
         (SET, Meta::Width(bytes @ 1..=8)) => {
@@ -228,41 +248,40 @@ pub(crate) fn resolve(
              ALTER TABLE … FORCE (MariaDB: with mysql56_temporal_format = ON)"
                 .into())
         }
-        (BLOB_COMPRESSED | VARCHAR_COMPRESSED, _) => {
-            Err("is COMPRESSED, which is not supported; change it to an uncompressed column".into())
-        }
+        (BLOB_COMPRESSED | VARCHAR_COMPRESSED, _) => Err("is COMPRESSED, which is not supported".into()),
         (VECTOR, _) => Err("has the type VECTOR, which is not supported".into()),
         (TYPED_ARRAY, _) => Err("is a multi-valued index, which is not supported".into()),
-        (ty, meta) => Err(format!("has type {ty} with {meta:?}, which is not supported")),
+        (ty, meta) => Err(format!("has type {ty} with {meta:?}, which is not supported").into()),
     }
 }
 
 /// The sign: from the table map, else from the server.
-fn unsigned(column: &MapColumn, described: Option<&Described>) -> Result<bool, String> {
+fn unsigned(column: &MapColumn, described: Option<&Described>) -> Result<bool, Misfit> {
     column
         .unsigned
         .or_else(|| described.map(|described| described.is_unsigned()))
-        .ok_or_else(|| "has a sign or none, which the binlog does not say".into())
+        .ok_or_else(|| unclear("has a sign or none, which the binlog does not say"))
 }
 
-fn charset(column: &MapColumn, described: Option<&Described>) -> Result<Charset, String> {
+fn charset(column: &MapColumn, described: Option<&Described>) -> Result<Charset, Misfit> {
     if let Some(id) = column.collation {
         return Charset::of_collation(id).ok_or_else(|| {
             match described.and_then(|described| described.charset.as_deref()) {
                 Some(name) => format!("has the character set {name}, which is not supported"),
                 None => format!("has collation number {id}, whose character set is not supported"),
             }
+            .into()
         });
     }
     match described {
         Some(Described { charset: Some(name), .. }) => Charset::of_name(name)
-            .ok_or_else(|| format!("has the character set {name}, which is not supported")),
+            .ok_or_else(|| format!("has the character set {name}, which is not supported").into()),
         Some(_) => Ok(Charset::Binary),
-        None => Err("has a character set that the binlog does not say".into()),
+        None => Err(unclear("has a character set that the binlog does not say")),
     }
 }
 
-fn labels(column: &MapColumn, described: Option<&Described>) -> Result<Vec<String>, String> {
+fn labels(column: &MapColumn, described: Option<&Described>) -> Result<Vec<String>, Misfit> {
     if let Some(labels) = &column.labels {
         let charset = match column.collation {
             Some(_) => charset(column, described)?,
@@ -277,16 +296,20 @@ fn labels(column: &MapColumn, described: Option<&Described>) -> Result<Vec<Strin
         Some(described) => {
             described.labels().ok_or_else(|| "has labels that could not be read from its definition".into())
         }
-        None => Err("has labels that the binlog does not say".into()),
+        None => Err(unclear("has labels that the binlog does not say")),
     }
 }
 
+fn unclear(why: impl Into<String>) -> Misfit {
+    Misfit::Unclear(why.into())
+}
+
 /// The definition that the server has now must be of the type that the rows have.
-fn check_agreement(column: &MapColumn, described: &Described) -> Result<(), String> {
+fn check_agreement(column: &MapColumn, described: &Described) -> Result<(), Misfit> {
     use field::*;
     let said = described.data_type.as_str();
     if matches!(said, "uuid" | "inet6" | "inet4" | "xmltype") {
-        return Err(format!("has the type {said}, which is not supported"));
+        return Err(format!("has the type {said}, which is not supported").into());
     }
     let fits = match column.ty {
         TINY => said == "tinyint",
@@ -314,6 +337,8 @@ fn check_agreement(column: &MapColumn, described: &Described) -> Result<(), Stri
     if fits {
         Ok(())
     } else {
-        Err(format!("has the type {said} at the server now, but the rows were written with another type"))
+        Err(unclear(format!(
+            "has the type {said} at the server now, but the rows were written with another type"
+        )))
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::catalog::Description;
 use super::charset::Charset;
-use super::column::{self, Codec};
+use super::column::{self, Codec, Misfit};
 use super::event::{Event, Flaw, HEADER_LEN, Reader, kind};
 use super::gtid::{GtidSet, MariaGtid, Run};
 use super::statement::{self, Statement};
@@ -183,7 +183,10 @@ impl Decoder {
     pub fn begin(&mut self, out: &mut BlockBuilder) {
         for table in self.tables.values_mut() {
             if let Some(plan) = &mut table.plan {
-                let same = |no: &SchemaNo| out.book().get(*no).is_some_and(|known| **known == *plan.schema);
+                // Mostly it is the same builder as before, whose schemas the plans share.
+                let is_same =
+                    |known: &Arc<TableSchema>| Arc::ptr_eq(known, &plan.schema) || *known == plan.schema;
+                let same = |no: &SchemaNo| out.book().get(*no).is_some_and(is_same);
                 plan.no = plan.no.filter(same);
             }
         }
@@ -754,16 +757,21 @@ impl Decoder {
 
     fn plan(&self, name: TableName, map: &TableMap, known: Option<&Description>) -> Result<Plan> {
         const FULL: &str = "SET GLOBAL binlog_row_metadata = 'FULL', so that rows say what their columns are";
+        const LEAVE_OUT: &str = "change the column, or leave the table out of the pipelines' sources";
         let fail = |message: String| self.error(Kind::Data, message).advice(FULL);
         if !map.has_names {
             let Some(known) = known else {
-                return Err(fail(if self.has_catalog {
-                    format!(
-                        "the binlog has no column names of {name}, and the server does not show the table"
-                    )
+                let message = format!("the binlog has no column names of {name}");
+                return Err(if self.has_catalog {
+                    let message = format!("{message}, and the server does not show the table");
+                    self.error(Kind::Data, message).advice(format!(
+                        "if the table is still there, give the user the right: GRANT SELECT ON {}.* TO <user>; \
+                         in any case, {FULL}",
+                        name.database
+                    ))
                 } else {
-                    format!("the binlog has no column names of {name}")
-                }));
+                    fail(message)
+                });
             };
             if known.columns.len() != map.columns.len() {
                 return Err(fail(format!(
@@ -791,8 +799,12 @@ impl Decoder {
             } else {
                 column::resolve(column, described)
             };
-            let (ty, codec) =
-                resolved.map_err(|why| fail(format!("column {column_name} of {name} {why}")))?;
+            let (ty, codec) = resolved.map_err(|misfit| match misfit {
+                Misfit::Unclear(why) => fail(format!("column {column_name} of {name} {why}")),
+                Misfit::Unsupported(why) => {
+                    self.error(Kind::Data, format!("column {column_name} of {name} {why}")).advice(LEAVE_OUT)
+                }
+            })?;
             columns.push(Column { name: column_name, ty, nullable: column.nullable });
             codecs.push(codec);
         }
@@ -846,7 +858,13 @@ impl Decoder {
         let Some(plan) = &mut table.plan else { return Ok(()) };
         let no = match plan.no {
             Some(no) => no,
-            None => *plan.no.insert(out.schema(&plan.schema)),
+            None => {
+                let no = out.schema(&plan.schema);
+                if let Some(known) = out.book().get(no) {
+                    plan.schema = Arc::clone(known);
+                }
+                *plan.no.insert(no)
+            }
         };
         match plan.rows(&mut input, op, no, self.group.time_ms, out) {
             Ok(changes) => {
@@ -1032,10 +1050,10 @@ fn bit(bits: &[u8], index: usize) -> bool {
 }
 
 /// A column type that looks like another in the binlog, so that only the server's word gives it away.
-fn exotic(described: Option<&super::catalog::Described>) -> Option<String> {
+fn exotic(described: Option<&super::catalog::Described>) -> Option<Misfit> {
     let said = described?.data_type.as_str();
     matches!(said, "uuid" | "inet6" | "inet4" | "xmltype")
-        .then(|| format!("has the type {said}, which is not supported"))
+        .then(|| format!("has the type {said}, which is not supported").into())
 }
 
 /// The flavor by the version text of a format description.

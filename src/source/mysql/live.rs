@@ -355,7 +355,7 @@ async fn request(
     }
     conn.get_binlog_stream(request)
         .await
-        .map_err(|error| client::failure(error, "cannot begin to read the binlog"))
+        .map_err(|error| client::dump_failure(error, "cannot begin to read the binlog"))
 }
 
 fn too_far(from: &Position) -> Error {

@@ -1,0 +1,7 @@
+CREATE TABLE t (id INT PRIMARY KEY);
+-- lode: start
+INSERT INTO t VALUES (1);
+SET SESSION binlog_format = 'STATEMENT';
+INSERT INTO t VALUES (2);
+SET SESSION binlog_format = 'ROW';
+INSERT INTO t VALUES (3);

@@ -1,0 +1,9 @@
+CREATE TABLE t (id INT PRIMARY KEY);
+-- lode: start
+INSERT INTO t VALUES (1);
+XA START 'two';
+INSERT INTO t VALUES (2);
+XA END 'two';
+XA PREPARE 'two';
+XA COMMIT 'two';
+INSERT INTO t VALUES (3);

@@ -1,0 +1,10 @@
+-- only: mariadb, mysql
+CREATE TABLE t (id INT PRIMARY KEY, a INT);
+-- lode: start
+INSERT INTO t VALUES (1, 1);
+-- lode: wait
+-- lode: stop
+INSERT INTO t VALUES (2, 2);
+ALTER TABLE t MODIFY a VARCHAR(20);
+INSERT INTO t VALUES (3, 'three');
+-- lode: start
