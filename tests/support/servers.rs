@@ -431,6 +431,10 @@ impl Flavour {
         command.arg("--innodb-buffer-pool-size=64M");
         command.arg(format!("--port={port}"));
         command.arg(format!("--datadir={}", path("data")));
+        // A server that starts removes what looks like a temporary table from its folder, also another server's.
+        let temporary = path("tmp");
+        fs::create_dir_all(&temporary).expect("the folder can be written");
+        command.arg(format!("--tmpdir={temporary}"));
         command.arg(format!("--socket={}", path("socket")));
         command.arg(format!("--pid-file={}", path("pid")));
         command.arg(format!("--log-bin={}", path("data/binlog")));
