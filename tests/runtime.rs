@@ -20,3 +20,5 @@ mod delivery;
 mod mining;
 #[path = "runtime/random.rs"]
 mod random;
+#[path = "runtime/threads.rs"]
+mod threads;

@@ -73,8 +73,9 @@ pub fn measure(runtime: &Runtime, source: &Source, report: &mut Report) {
 }
 
 async fn run(source: &Source, load: &Load, pipelines: u32) -> (Used, usize) {
+    source.end_readers().await;
     let stopwatch = Stopwatch::start();
-    let live = Live::start(source.connection(), load.start(), &load.tables()).await;
+    let live = Live::start(source.connection(load.database), load.start(), &load.tables()).await;
     let running: Vec<_> = (0..pipelines)
         .map(|number| {
             let route = null_route(&live, load, number);
@@ -116,7 +117,7 @@ fn null_route(live: &Live, load: &Load, number: u32) -> Arc<Route> {
             state_dir: std::env::temp_dir(),
         },
         start: Some(Start::Earliest),
-        batch_rows_max: 10_000,
+        batch_rows_max: 1000,
         cursor_interval: Duration::from_secs(5),
         retries_max: Some(0),
         aside: None,

@@ -91,12 +91,12 @@ pub fn measure(runtime: &Runtime, source: &Source, report: &mut Report) {
 type Spans = (Vec<Duration>, Vec<Duration>);
 
 async fn run(source: &Source, target: &Server, rate: u32) -> [Spans; 2] {
-    source.server.sql("TRUNCATE bench.lat").await;
-    let wanted = tables("lat");
-    let live = Live::start(source.connection(), Start::Now, &wanted).await;
+    source.server.sql("TRUNCATE latency.lat").await;
+    let wanted = tables("latency", "lat");
+    let live = Live::start(source.connection("latency"), Start::Now, &wanted).await;
     let (durable, committed) = (Times::default(), Times::default());
     let watcher = tokio::spawn(watch(Arc::clone(&live.mine), Arc::clone(&durable)));
-    let route = route(&live.mine, connection("target", target), rate, &committed);
+    let route = route(&live.mine, connection("target", target, "bench"), rate, &committed);
     let pipeline = Pipeline::start(format!("latency_{rate}"), vec![Arc::clone(&route)]);
     live.is_running().await;
 
@@ -129,7 +129,7 @@ fn commit(opts: &Opts, rate: u32) -> Vec<Sent> {
             let opts = opts.clone();
             async move {
                 let mut conn = Conn::new(opts).await.expect("a connection");
-                let insert = conn.prep("INSERT INTO bench.lat VALUES (?, ?)").await.expect("a statement");
+                let insert = conn.prep("INSERT INTO latency.lat VALUES (?, ?)").await.expect("a statement");
                 let note = "n".repeat(60);
                 let mut sent = Vec::new();
                 for number in 0.. {
@@ -180,7 +180,7 @@ fn route(mine: &Arc<Mine>, connection: Arc<Connection>, rate: u32, committed: &T
     let parts = RouteParts {
         pipeline: format!("latency_{rate}"),
         source_name: "bench".into(),
-        tables: tables("lat"),
+        tables: tables("latency", "lat"),
         origin: Origin::Log(Arc::clone(mine)),
         stages: Vec::new(),
         sink_kind: Arc::new(TimedKind { kind: lode::sink::mysql::Mysql, times: Arc::clone(committed) }),
@@ -192,7 +192,7 @@ fn route(mine: &Arc<Mine>, connection: Arc<Connection>, rate: u32, committed: &T
             state_dir: std::env::temp_dir(),
         },
         start: Some(Start::Earliest),
-        batch_rows_max: 10_000,
+        batch_rows_max: 1000,
         cursor_interval: Duration::from_secs(5),
         retries_max: Some(0),
         aside: None,

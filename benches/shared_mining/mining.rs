@@ -85,7 +85,7 @@ pub fn measure(runtime: &Runtime, source: &Source, rounds: u64, report: &mut Rep
 
 async fn mine(source: &Source, load: &Load) -> (Used, LogStat) {
     let stopwatch = Stopwatch::start();
-    let live = Live::start(source.connection(), load.start(), &load.tables()).await;
+    let live = Live::start(source.connection(load.database), load.start(), &load.tables()).await;
     live.has_mined(load.rows).await;
     let used = stopwatch.used();
     assert_eq!(live.mine.progress().changes(), load.rows);

@@ -24,7 +24,7 @@ pub fn decode(server: &Server, load: &Load) -> Used {
             let event = stream.next().await.expect("the load is in the binlog").expect("an event");
             if let Some(EventData::RowsEvent(event)) = event.read_data().expect("a readable event") {
                 let table = stream.get_tme(event.table_id()).expect("a table map comes before its rows");
-                if table.table_name() == load.table {
+                if table.database_name() == load.database && table.table_name() == load.table {
                     for row in event.rows(table) {
                         std::hint::black_box(row.expect("a readable row"));
                         rows += 1;

@@ -28,11 +28,15 @@ impl Report {
         let memory = field("/proc/meminfo", "MemTotal");
         let cores = std::thread::available_parallelism().map_or(0, usize::from);
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        // Whoever else is at work on the machine shows in the figures, most of all in the latencies.
+        let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
         let machine = format!(
-            "{cores} cores of {cpu}, {memory} memory, Linux {}, MariaDB {}, {}. {} changes a workload.\n",
+            "{cores} cores of {cpu}, {memory} memory, Linux {}, MariaDB {}, {}, load average {} before. \
+             {} changes a workload.\n",
             kernel.trim(),
             server.value("SELECT VERSION()").await,
             jiff::Zoned::now().date(),
+            load.split_whitespace().next().unwrap_or("unknown"),
             thousands(rows),
         );
         Report { machine, sections: String::new(), bars: Vec::new() }

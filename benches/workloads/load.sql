@@ -2,11 +2,11 @@
 -- number of changes. They need MariaDB's sequence engine.
 
 -- 100 inserts a statement, one statement a transaction.
-CREATE PROCEDURE bench.load_small(n INT)
+CREATE PROCEDURE load_small(n INT)
 BEGIN
   DECLARE i INT DEFAULT 0;
   WHILE i < n DO
-    INSERT INTO bench.sbtest1
+    INSERT INTO sbtest1
       SELECT i + seq, (seq * 7919 + i) MOD 1000003,
         CONCAT(REPEAT(CONCAT(LPAD((seq * 104729 + i) MOD 99999989, 11, '0'), '-'), 9), '12345678901'),
         CONCAT(REPEAT(CONCAT(LPAD((seq * 15485863 + i) MOD 99999971, 11, '0'), '-'), 4), '12345678901')
@@ -17,7 +17,7 @@ BEGIN
 END;
 
 -- 40 % inserts, 40 % updates, 20 % deletes; one row a statement, ten statements a transaction.
-CREATE PROCEDURE bench.load_mixed(n INT)
+CREATE PROCEDURE load_mixed(n INT)
 BEGIN
   DECLARE i, op INT DEFAULT 0;
   DECLARE newest, deleted, chosen BIGINT DEFAULT 0;
@@ -28,7 +28,7 @@ BEGIN
     WHILE op < 10 DO
       IF op IN (0, 2, 4, 6) THEN
         SET newest = newest + 1;
-        INSERT INTO bench.wide VALUES (
+        INSERT INTO wide VALUES (
           newest, i MOD 100, i MOD 60000, -(i MOD 8000000), i * 17, i * 1000003, i / 7, i / 3, i / 11,
           DATE_ADD('2020-01-01', INTERVAL (i MOD 2000) DAY),
           DATE_ADD('2024-01-01 00:00:00.123456', INTERVAL i SECOND),
@@ -40,14 +40,14 @@ BEGIN
           CONCAT(prose, i), UNHEX(SHA2(i, 256)), 1 + (i MOD 4));
       ELSEIF op IN (1, 3, 5, 7) THEN
         SET chosen = deleted + 1 + ((i * 7919) MOD (newest - deleted));
-        UPDATE bench.wide
+        UPDATE wide
         SET c_int = i, c_dec = c_dec + 1.5, c_ts = DATE_ADD('2025-01-01', INTERVAL i SECOND),
           c_v1 = CONCAT('updated customer ', i, ' of ', newest, ' moved to another street ', i MOD 997),
           c_enum = 1 + ((i + 1) MOD 4)
         WHERE id = chosen;
       ELSE
         SET deleted = deleted + 1;
-        DELETE FROM bench.wide WHERE id = deleted;
+        DELETE FROM wide WHERE id = deleted;
       END IF;
       SET op = op + 1;
       SET i = i + 1;
@@ -57,9 +57,9 @@ BEGIN
 END;
 
 -- One transaction.
-CREATE PROCEDURE bench.load_huge(n INT)
+CREATE PROCEDURE load_huge(n INT)
 BEGIN
-  INSERT INTO bench.sbtest1
+  INSERT INTO sbtest1
     SELECT seq, (seq * 7919) MOD 1000003,
       CONCAT(REPEAT(CONCAT(LPAD((seq * 104729) MOD 99999989, 11, '0'), '-'), 9), '12345678901'),
       CONCAT(REPEAT(CONCAT(LPAD((seq * 15485863) MOD 99999971, 11, '0'), '-'), 4), '12345678901')

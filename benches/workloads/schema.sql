@@ -1,8 +1,7 @@
--- The tables of the benches. MariaDB; the targets of pipelines make their own.
-CREATE DATABASE bench CHARACTER SET utf8mb4;
+-- The tables of the benches, for MariaDB. Each load has them in a database of its own.
 
 -- Small rows, as sysbench has them.
-CREATE TABLE bench.sbtest1 (
+CREATE TABLE sbtest1 (
   id BIGINT NOT NULL PRIMARY KEY,
   k INT NOT NULL DEFAULT 0,
   c CHAR(120) NOT NULL DEFAULT '',
@@ -10,7 +9,7 @@ CREATE TABLE bench.sbtest1 (
 ) ENGINE = InnoDB DEFAULT CHARSET = latin1;
 
 -- Rows of about 500 bytes with most of the types that applications use.
-CREATE TABLE bench.wide (
+CREATE TABLE wide (
   id BIGINT NOT NULL PRIMARY KEY,
   c_tiny TINYINT,
   c_small SMALLINT UNSIGNED,
@@ -34,7 +33,7 @@ CREATE TABLE bench.wide (
 ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4;
 
 -- One row a transaction, to measure how long a commit is on its way.
-CREATE TABLE bench.lat (
+CREATE TABLE lat (
   id BIGINT NOT NULL PRIMARY KEY,
   note VARCHAR(100) NOT NULL
 ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4;

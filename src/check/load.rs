@@ -200,6 +200,7 @@ impl Loader<'_> {
     fn unreadable(&mut self, name: &str, path: &Path, included: Option<Span>, error: &io::Error) {
         let reason = match error.kind() {
             io::ErrorKind::NotFound => "there is no such file".to_owned(),
+            io::ErrorKind::IsADirectory => "it is a folder".to_owned(),
             io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
             io::ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
             _ => error.to_string(),

@@ -28,6 +28,7 @@ pub mod specs;
 
 use std::path::PathBuf;
 
+use crate::error::{Error, Kind, Result};
 use crate::lang::diagnostic::Diagnostic;
 use crate::lang::span::{SourceMap, Span};
 
@@ -59,6 +60,40 @@ pub struct Input {
     pub base_dir: PathBuf,
 }
 
+impl Input {
+    /// Scripts that are to be run, so that their secrets must be there. Paths are relative to `base_dir`, which is
+    /// absolute.
+    pub fn new(base_dir: impl Into<PathBuf>) -> Input {
+        Input {
+            scripts: Vec::new(),
+            sets: Vec::new(),
+            secrets: SecretsPolicy::Required,
+            base_dir: base_dir.into(),
+        }
+    }
+
+    /// Adds a script's file.
+    #[must_use]
+    pub fn file(mut self, path: impl Into<PathBuf>) -> Input {
+        self.scripts.push(Source::File(path.into()));
+        self
+    }
+
+    /// Adds a script's text, with the name that messages give it.
+    #[must_use]
+    pub fn text(mut self, name: impl Into<String>, text: impl Into<String>) -> Input {
+        self.scripts.push(Source::Text { name: name.into(), text: text.into() });
+        self
+    }
+
+    /// Gives a `let` of the scripts another value.
+    #[must_use]
+    pub fn set(mut self, name: impl Into<String>, value: impl Into<String>) -> Input {
+        self.sets.push((name.into(), value.into()));
+        self
+    }
+}
+
 /// One text.
 #[derive(Clone, Debug)]
 pub enum Source {
@@ -88,6 +123,26 @@ impl Checked {
     /// Whether there is an error among the findings.
     pub fn has_errors(&self) -> bool {
         self.diagnostics.iter().any(Diagnostic::is_error)
+    }
+
+    /// The model, or the first error among the findings in one line, for programs that do not render all of them.
+    ///
+    /// # Errors
+    /// `Script` when one of the findings is an error.
+    pub fn into_model(self) -> Result<Model> {
+        let mut errors = self.diagnostics.iter().filter(|finding| finding.is_error());
+        let (Some(first), more) = (errors.next(), errors.count()) else {
+            return self
+                .model
+                .ok_or_else(|| Error::new(Kind::Internal, "checking found neither errors nor a model"));
+        };
+        let place = match self.sources.locate(first.span) {
+            Some((name, place)) => format!("{name}:{}:{}: ", place.line, place.column),
+            None => String::new(),
+        };
+        let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };
+        let error = Error::new(Kind::Script, format!("{place}{}{more}", first.message));
+        Err(first.help.iter().fold(error, |error, help| error.advice(help.as_str())))
     }
 }
 

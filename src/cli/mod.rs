@@ -1,51 +1,44 @@
 //! The command line.
 
 mod exit;
+mod help;
 mod run;
+mod screen;
+mod summary;
 
-use std::io::{IsTerminal, Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use lode::check::{self, Checked, Input, SecretsPolicy, Source, System};
+use lode::check::{self, Checked, Input, Model, SecretsPolicy, System};
 use lode::engine::Engine;
 use lode::engine::registry::Registry;
 use lode::error::{Error, Kind, Result};
 use lode::lang;
+use lode::lang::codes::Code;
 use lode::lang::diagnostic::{Diagnostic, did_you_mean, render, to_json};
 use lode::lang::span::SourceMap;
 use lode::plan;
 use lode::plan::build::build;
 
+use self::screen::Screen;
+
 /// Reads a database's change log once, keeps it, and shares it with every pipeline that wants it.
 #[derive(Parser)]
-#[command(name = "lode", version, arg_required_else_help = true, after_help = EXAMPLES)]
+#[command(name = "lode", version, arg_required_else_help = true, after_help = help::LODE)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
-const EXAMPLES: &str = "\
-A script says what is connected; Rhai in braces says what is computed:
-
-    connection shop = mysql  \"mysql://repl@10.0.0.5:3306/shop\" { password = env(\"SHOP_PW\") }
-    connection mart = sqlite \"mart.db\"
-    pipeline orders =
-      source mysql shop.orders share_mining
-      -> filter { row.state == \"paid\" }
-      -> sink sqlite mart.orders
-
-Try it:
-    lode check shop.lode      every mistake at once, and what to type instead
-    lode plan  shop.lode      what is read once, and who reads it
-    lode run   shop.lode      go; Ctrl-C delivers what was read and stops
-
-Exit codes: 0 done, 1 failed while running, 2 the script or the arguments are wrong, 3 something outside is missing.";
-
 #[derive(Subcommand)]
 enum Command {
-    /// Check scripts: names, settings, secrets, Rhai. Shows every mistake at once
+    /// Check scripts: names, settings, secrets, Rhai; every mistake at once
+    #[command(
+        after_help = help::CHECK,
+        override_usage = "lode check [OPTIONS] FILE...\n       lode check [OPTIONS] -e SCRIPT"
+    )]
     Check {
         #[command(flatten)]
         script: Script,
@@ -53,9 +46,10 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Lay scripts out in the usual form, in place. `-` reads standard input and writes standard output
+    /// Lay scripts out in the usual form, in place
+    #[command(after_help = help::FMT)]
     Fmt {
-        /// Scripts; `-` for standard input
+        /// Scripts; `-` reads standard input and writes standard output
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
         /// Change nothing; exit with 1 and name the files that are not in the usual form
@@ -63,6 +57,10 @@ enum Command {
         check: bool,
     },
     /// Show what a script would do: what is read once, which log keeps it, which pipelines read from there
+    #[command(
+        after_help = help::PLAN,
+        override_usage = "lode plan [OPTIONS] FILE...\n       lode plan [OPTIONS] -e SCRIPT"
+    )]
     Plan {
         #[command(flatten)]
         script: Script,
@@ -71,19 +69,32 @@ enum Command {
         json: bool,
     },
     /// Run scripts until their sources end or Ctrl-C; the next run goes on where this one stopped
+    #[command(
+        after_help = help::RUN,
+        override_usage = "lode run [OPTIONS] FILE...\n       lode run [OPTIONS] -e SCRIPT"
+    )]
     Run {
         #[command(flatten)]
         script: Script,
         /// Folder for logs, cursors and rows set aside
-        #[arg(long, value_name = "DIR", default_value = "lode-data", env = "LODE_DATA")]
+        #[arg(
+            long,
+            value_name = "DIR",
+            default_value = "lode-data",
+            env = "LODE_DATA",
+            hide_env_values = true
+        )]
         data: PathBuf,
     },
-    /// Print the page of a code that a message shows, such as E0203
+    /// Print the page of a code that a message shows (E0203), or the settings of a kind (mysql)
+    #[command(after_help = help::EXPLAIN)]
     Explain {
-        /// The code
-        code: String,
+        /// A code, a kind, `share_mining` or `pipeline`; without it, everything that has a page is listed
+        #[arg(value_name = "CODE|KIND")]
+        word: Option<String>,
     },
     /// Print completions for a shell
+    #[command(after_help = help::COMPLETIONS)]
     Completions {
         /// The shell
         shell: clap_complete::Shell,
@@ -92,7 +103,7 @@ enum Command {
 
 #[derive(Args)]
 struct Script {
-    /// Scripts; what they declare is put together
+    /// Scripts, put together; `-` is standard input
     #[arg(value_name = "FILE", required_unless_present = "text")]
     files: Vec<PathBuf>,
     /// A script as text
@@ -116,54 +127,92 @@ impl Cli {
             Command::Fmt { files, check } => format(&files, check),
             Command::Plan { script, json } => show_plan(&script, json),
             Command::Run { script, data } => run_script(&script, data),
-            Command::Explain { code } => explain(&code),
-            Command::Completions { shell } => {
-                clap_complete::generate(shell, &mut Cli::command(), "lode", &mut std::io::stdout());
-                Ok(ExitCode::SUCCESS)
-            }
+            Command::Explain { word } => explain(word.as_deref()),
+            Command::Completions { shell } => completions(shell),
         };
         outcome.unwrap_or_else(|error| {
-            eprintln!("error: {error}");
-            if let Some(advice) = error.next_step() {
-                eprintln!("  = help: {advice}");
-            }
+            complain(&error);
             ExitCode::from(exit::of(error.kind()))
         })
     }
+}
+
+fn complain(error: &Error) {
+    eprint!("{}", screen::error_text(&error.to_string(), error.next_step(), screen::has_colors()));
 }
 
 fn check_only(script: &Script, json: bool) -> Result<ExitCode> {
     let checked = load(script, SecretsPolicy::Optional)?;
     if json {
         out(&to_json(&checked.diagnostics, &checked.sources))?;
-    } else {
-        show(&checked.diagnostics, &checked.sources);
-        if let Some(model) = &checked.model {
-            eprintln!("ok: {} pipelines", model.pipelines.len());
-        }
+    } else if let Some(model) = show(&checked) {
+        out(&found(model))?;
     }
     Ok(if checked.has_errors() { ExitCode::from(exit::SCRIPT) } else { ExitCode::SUCCESS })
 }
 
+/// What a script without errors asks for, in one line.
+fn found(model: &Model) -> String {
+    let not_yet = |refuses_run| {
+        let facts: Vec<_> = model.not_yet.iter().filter(|fact| fact.refuses_run == refuses_run).collect();
+        (!facts.is_empty())
+            .then(|| facts.iter().map(|fact| fact.what.as_str()).collect::<Vec<_>>().join(", "))
+    };
+    let pipelines: Vec<_> = model.pipelines.iter().map(|pipeline| pipeline.name.as_str()).collect();
+    let mines: Vec<_> = model.mines.values().map(|mine| mine.name.as_str()).collect();
+    let mut line = match pipelines.as_slice() {
+        [] => "ok: no pipeline, but other scripts can include it".to_owned(),
+        _ => format!("ok: {}", counted(&pipelines, "pipeline")),
+    };
+    if !mines.is_empty() {
+        line.push_str(&format!(" reading from {}", counted(&mines, "mine")));
+    }
+    if let Some(facts) = not_yet(false) {
+        line.push_str(&format!("; runs without: {facts}"));
+    }
+    if let Some(facts) = not_yet(true) {
+        line.push_str(&format!("; this version cannot run it yet: {facts}"));
+    }
+    line
+}
+
+/// `2 pipelines (items, orders)`.
+fn counted(names: &[&str], what: &str) -> String {
+    let plural = if names.len() == 1 { "" } else { "s" };
+    format!("{} {what}{plural} ({})", names.len(), names.join(", "))
+}
+
 fn show_plan(script: &Script, json: bool) -> Result<ExitCode> {
     let checked = load(script, SecretsPolicy::Optional)?;
-    show(&checked.diagnostics, &checked.sources);
-    let Some(model) = &checked.model else { return Ok(ExitCode::from(exit::SCRIPT)) };
+    let Some(model) = show(&checked) else { return Ok(ExitCode::from(exit::SCRIPT)) };
     let plan = build(model);
-    out(&if json { plan::show::to_json(&plan) } else { plan::show::tree(&plan) })?;
+    match json {
+        true => out(&plan::show::to_json(&plan))?,
+        false if plan.pipelines.is_empty() => out("nothing to do: the scripts declare no pipeline")?,
+        false => out(&plan::show::tree(&plan))?,
+    }
     Ok(ExitCode::SUCCESS)
 }
 
 fn run_script(script: &Script, data: PathBuf) -> Result<ExitCode> {
-    let engine = Engine::new(data, Registry::built_in());
+    let engine = Engine::new(&data, Registry::built_in());
     let checked = engine.load(&input(script, SecretsPolicy::Required)?);
-    show(&checked.diagnostics, &checked.sources);
-    let Some(model) = &checked.model else { return Ok(ExitCode::from(exit::SCRIPT)) };
-    listen_to_logs();
+    let Some(model) = show(&checked) else { return Ok(ExitCode::from(exit::SCRIPT)) };
+    if model.pipelines.is_empty() {
+        return Err(Error::new(Kind::Script, "there is nothing to run: the scripts declare no pipeline")
+            .advice("write one: pipeline name = source … -> sink …"));
+    }
+    let plan = engine.plan(model);
+    std::fs::create_dir_all(&data).map_err(|error| {
+        Error::new(Kind::Environment, format!("cannot make the data folder {}: {error}", data.display()))
+            .advice("name another folder with --data, or with the variable LODE_DATA")
+    })?;
+    let screen = Screen::new(&plan);
+    screen.listen_to_logs();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime =
         runtime.map_err(|error| Error::new(Kind::Environment, format!("cannot start threads: {error}")))?;
-    let outcome = runtime.block_on(run::run(&engine, engine.plan(model)));
+    let outcome = runtime.block_on(run::run(&engine, plan, &screen));
     // A thread that is blocked in a system call does not hold up the exit.
     runtime.shutdown_background();
     outcome
@@ -176,28 +225,39 @@ fn load(script: &Script, secrets: SecretsPolicy) -> Result<Checked> {
 fn input(script: &Script, secrets: SecretsPolicy) -> Result<Input> {
     let base_dir = std::env::current_dir()
         .map_err(|error| Error::new(Kind::Environment, format!("there is no current folder: {error}")))?;
-    let mut scripts: Vec<_> = script.files.iter().cloned().map(Source::File).collect();
-    if let Some(text) = &script.text {
-        scripts.push(Source::Text { name: "<command line>".to_owned(), text: text.clone() });
+    let mut input = Input { secrets, sets: script.sets.clone(), ..Input::new(base_dir) };
+    for file in &script.files {
+        input = if is_standard_input(file) { input.text(shown(file), read(file)?) } else { input.file(file) };
     }
-    Ok(Input { scripts, sets: script.sets.clone(), secrets, base_dir })
+    Ok(match &script.text {
+        Some(text) => input.text("<command line>", text),
+        None => input,
+    })
 }
 
 fn format(files: &[PathBuf], check: bool) -> Result<ExitCode> {
     let mut code = exit::OK;
     for file in files {
-        let text = read(file)?;
+        let name = shown(file);
+        let text = match read(file) {
+            Ok(text) => text,
+            Err(error) => {
+                complain(&error);
+                code = exit::SCRIPT;
+                continue;
+            }
+        };
         let mut sources = SourceMap::new();
-        let id = sources.add(file.display().to_string(), text.as_str());
+        let id = sources.add(name.as_str(), text.as_str());
         match lang::print::format(id, &text) {
             Err(findings) => {
-                show(&findings, &sources);
+                show_findings(&findings, &sources);
                 code = exit::SCRIPT;
             }
             Ok(formatted) if is_standard_input(file) && !check => out(&formatted)?,
             Ok(formatted) if formatted == text => {}
             Ok(_) if check => {
-                eprintln!("{} is not in the usual form; `lode fmt` puts it right", file.display());
+                eprintln!("{name} is not in the usual form; `lode fmt` puts it right");
                 code = code.max(exit::RUNTIME);
             }
             Ok(formatted) => write(file, &formatted)?,
@@ -210,6 +270,11 @@ fn is_standard_input(file: &Path) -> bool {
     file.as_os_str() == "-"
 }
 
+/// A file's name in messages.
+fn shown(file: &Path) -> String {
+    if is_standard_input(file) { "<standard input>".to_owned() } else { file.display().to_string() }
+}
+
 fn read(file: &Path) -> Result<String> {
     let text = if is_standard_input(file) {
         let mut text = String::new();
@@ -217,7 +282,15 @@ fn read(file: &Path) -> Result<String> {
     } else {
         std::fs::read_to_string(file)
     };
-    text.map_err(|error| Error::new(Kind::Environment, format!("cannot read {}: {error}", file.display())))
+    text.map_err(|error| {
+        let reason = match error.kind() {
+            ErrorKind::NotFound => "there is no such file".to_owned(),
+            ErrorKind::IsADirectory => "it is a folder".to_owned(),
+            ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
+            _ => error.to_string(),
+        };
+        Error::new(Kind::Script, format!("cannot read {}: {reason}", shown(file)))
+    })
 }
 
 /// Puts the new text in the old one's place at once, so that a full disk leaves the old one.
@@ -233,23 +306,52 @@ fn write(file: &Path, text: &str) -> Result<()> {
         .map_err(|error| Error::new(Kind::Environment, format!("cannot write {}: {error}", file.display())))
 }
 
-fn explain(code: &str) -> Result<ExitCode> {
-    if let Some(page) = lang::codes::explain(code) {
-        out(page)?;
+fn explain(word: Option<&str>) -> Result<ExitCode> {
+    let registry = Registry::built_in();
+    let kinds = registry.kinds();
+    let words = || kinds.iter().map(|kind| kind.name).chain(["share_mining", "pipeline"]);
+    let Some(word) = word else {
+        let codes = Code::ALL.iter().map(|code| format!("  {}  {}\n", code.as_str(), code.title()));
+        let words = words().map(|word| format!("  {word}\n"));
+        out(&format!("Codes:\n{}\nSettings of:\n{}", codes.collect::<String>(), words.collect::<String>()))?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let page = lang::codes::explain(word).map(str::to_owned);
+    if let Some(page) = page.or_else(|| check::reference(&word.to_lowercase(), kinds)) {
+        out(&page)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let codes = lang::codes::Code::ALL.iter().map(|code| code.as_str());
-    let advice = match did_you_mean(&code.to_uppercase(), codes) {
-        Some(near) => format!("did you mean {near}?"),
-        None => "codes look like E0203; messages show them in brackets".to_owned(),
+    let codes = Code::ALL.iter().map(|code| code.as_str());
+    let advice = match did_you_mean(word, words()).or_else(|| did_you_mean(word, codes)) {
+        Some(near) => format!("did you mean {near}? `lode explain` lists everything"),
+        None => "`lode explain` lists everything that has a page".to_owned(),
     };
-    Err(Error::new(Kind::Script, format!("there is no code {code}")).advice(advice))
+    Err(Error::new(Kind::Script, format!("there is no page for {word}")).advice(advice))
 }
 
-fn show(findings: &[Diagnostic], sources: &SourceMap) {
-    let color =
-        std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    eprint!("{}", render(findings, sources, color));
+fn completions(shell: clap_complete::Shell) -> Result<ExitCode> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "lode", &mut text);
+    out(&String::from_utf8_lossy(&text))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Shows the findings, and gives the model when none is an error.
+fn show(checked: &Checked) -> Option<&Model> {
+    show_findings(&checked.diagnostics, &checked.sources);
+    checked.model.as_ref()
+}
+
+/// Shows the findings, and a blank line before whatever comes next.
+fn show_findings(findings: &[Diagnostic], sources: &SourceMap) {
+    if findings.is_empty() {
+        return;
+    }
+    eprintln!("{}", render(findings, sources, screen::has_colors()));
+    let Some(first) = findings.iter().find(|finding| finding.is_error()) else { return };
+    let errors = findings.iter().filter(|finding| finding.is_error()).count();
+    let plural = if errors == 1 { "" } else { "s" };
+    eprintln!("{errors} error{plural}; `lode explain {}` says more", first.code.as_str());
 }
 
 /// Writes to standard output. A reader that has gone (`lode plan | head`) is no error.
@@ -262,17 +364,4 @@ fn out(text: &str) -> Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-/// Warnings on a terminal, where the progress line says the rest; everything elsewhere. `LODE_LOG` says otherwise.
-fn listen_to_logs() {
-    let default = if std::io::stderr().is_terminal() { "warn" } else { "info" };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("LODE_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .init();
 }

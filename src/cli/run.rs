@@ -1,60 +1,77 @@
 //! `lode run`: carries a plan out, and tells how it goes.
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
+use indicatif::HumanCount;
 use lode::engine::Engine;
 use lode::engine::status::Status;
-use lode::error::{Kind, Result};
+use lode::error::{Error, Kind, Result};
 use lode::plan::Plan;
 use lode::run::mine::MineState;
 use lode::run::route::RouteState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::exit;
+use super::screen::Screen;
+use super::summary::{self, Failures, Outcome};
 
 /// What was mined may still be delivered for so long after the first Ctrl-C.
 const DRAIN: Duration = Duration::from_secs(10);
 const REFRESH: Duration = Duration::from_millis(200);
-/// Where no terminal shows a progress line, a log line tells the same so often.
+/// The rate is counted over so long.
+const RATE_SPAN: Duration = Duration::from_secs(1);
+/// Where no progress line is shown, a log line tells the same so often.
 const REPORT: Duration = Duration::from_secs(10);
 
 /// Runs until the sources end, everything has failed, or somebody stops it.
-pub async fn run(engine: &Engine, plan: Plan) -> Result<ExitCode> {
+pub async fn run(engine: &Engine, plan: Plan, screen: &Screen) -> Result<ExitCode> {
     let mut stop = Stop::listen()?;
     let started = Instant::now();
-    engine.apply(plan).await?;
-    let mut progress = Progress::new();
+    tokio::select! {
+        applied = engine.apply(plan) => applied?,
+        // Nothing was delivered yet that could be left half done.
+        () = stop.asked() => return Ok(ExitCode::from(exit::INTERRUPTED)),
+    }
+    let mut progress = Progress::new(screen);
+    let mut failures = Failures::default();
     let mut refresh = tokio::time::interval(REFRESH);
+    let mut outcome = Outcome::Done;
     loop {
         tokio::select! {
             _ = refresh.tick() => {
                 let status = engine.status().await;
                 progress.show(&status);
+                if screen.is_terminal() {
+                    screen.print(&failures.news(&status));
+                }
                 if status.is_settled() {
                     break;
                 }
             }
             () = stop.asked() => {
-                progress.note("stopping: delivering what was mined; press Ctrl-C again to stop at once");
-                tokio::select! {
-                    () = engine.shutdown(DRAIN) => {}
-                    () = stop.asked() => {
-                        progress.finish();
-                        return Ok(ExitCode::from(exit::INTERRUPTED));
-                    }
-                }
+                progress.note("stopping: delivering what was mined; Ctrl-C again ends at once");
+                outcome = Outcome::Stopped;
                 break;
             }
         }
     }
-    engine.shutdown(DRAIN).await;
-    progress.finish();
+    tokio::select! {
+        () = engine.shutdown(DRAIN) => {}
+        () = stop.asked() => {
+            screen.finish();
+            return Ok(ExitCode::from(exit::INTERRUPTED));
+        }
+    }
+    screen.finish();
     let status = engine.status().await;
-    print_summary(&status, started.elapsed());
-    Ok(ExitCode::from(exit_code(&status)))
+    screen.print(&failures.news(&status));
+    let code = exit_code(&status);
+    if code != exit::OK {
+        outcome = Outcome::Failed;
+    }
+    screen.print(&summary::text(&status, outcome, started.elapsed()));
+    Ok(ExitCode::from(code))
 }
 
 /// Ctrl-C, and the polite signal of service managers.
@@ -66,9 +83,8 @@ struct Stop {
 impl Stop {
     fn listen() -> Result<Stop> {
         let listen = |kind| {
-            signal(kind).map_err(|error| {
-                lode::error::Error::new(Kind::Environment, format!("cannot listen for signals: {error}"))
-            })
+            signal(kind)
+                .map_err(|error| Error::new(Kind::Environment, format!("cannot listen for signals: {error}")))
         };
         Ok(Stop { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
     }
@@ -82,114 +98,85 @@ impl Stop {
 }
 
 /// One line on a terminal that changes, or a log line now and then elsewhere.
-struct Progress {
-    bar: Option<ProgressBar>,
-    last: (Instant, u64),
+struct Progress<'a> {
+    screen: &'a Screen,
+    /// When the rate was last counted, and what was delivered then.
+    counted: (Instant, u64),
+    rows_per_s: u64,
     reported: Instant,
-    rate: f64,
 }
 
-impl Progress {
-    fn new() -> Progress {
-        let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::new_spinner();
-            bar.set_style(
-                ProgressStyle::with_template("{spinner} {wide_msg}").expect("the template is constant"),
-            );
-            bar
-        });
-        Progress { bar, last: (Instant::now(), 0), reported: Instant::now(), rate: 0.0 }
+impl Progress<'_> {
+    fn new(screen: &Screen) -> Progress<'_> {
+        let now = Instant::now();
+        Progress { screen, counted: (now, 0), rows_per_s: 0, reported: now }
     }
 
     fn show(&mut self, status: &Status) {
         let routes = || status.pipelines.iter().flat_map(|pipeline| &pipeline.routes);
         let delivered: u64 = routes().map(|route| route.figures.changes_delivered).sum();
-        let seconds = self.last.0.elapsed().as_secs_f64();
-        if seconds >= 1.0 {
-            self.rate = (delivered - self.last.1) as f64 / seconds;
-            self.last = (Instant::now(), delivered);
+        let (at, before) = self.counted;
+        if at.elapsed() >= RATE_SPAN {
+            self.rows_per_s = (delivered.saturating_sub(before) as f64 / at.elapsed().as_secs_f64()) as u64;
+            self.counted = (Instant::now(), delivered);
         }
         let mined: u64 = status.mines.iter().map(|mine| mine.changes).sum();
-        let lag_ms = routes().filter_map(|route| route.lag_ms).max().unwrap_or(0);
-        let trouble = routes().find_map(|route| match &route.state {
-            RouteState::Retrying { error } | RouteState::Failed { error, .. } => Some(error.as_str()),
-            RouteState::Waiting { reason } => Some(reason.as_str()),
-            _ => None,
-        });
-        if let Some(bar) = &self.bar {
-            let mut line = format!(
-                "mined {} | delivered {} | {}/s | lag {lag_ms} ms",
-                HumanCount(mined),
-                HumanCount(delivered),
-                HumanCount(self.rate as u64),
-            );
-            if let Some(trouble) = trouble {
-                line.push_str(" | ");
-                line.push_str(trouble);
-            }
-            bar.set_message(line);
-            bar.tick();
-        } else if self.reported.elapsed() >= REPORT {
+        // While its mine is away, nobody knows how far a sink is behind.
+        let running = routes().filter(|route| route.state == RouteState::Running);
+        let lag_ms = running.filter_map(|route| route.lag_ms).max();
+        let mut line = format!(
+            "{} mined, {} delivered, {} rows/s",
+            HumanCount(mined),
+            HumanCount(delivered),
+            HumanCount(self.rows_per_s),
+        );
+        if let Some(lag_ms) = lag_ms {
+            line.push_str(&format!(", lag {}", lag(lag_ms)));
+        }
+        if let Some(trouble) = trouble(status) {
+            line.push_str(&format!(" | {trouble}"));
+        }
+        if !self.screen.progress(line) && self.reported.elapsed() >= REPORT {
             self.reported = Instant::now();
-            tracing::info!(mined, delivered, rows_per_s = self.rate as u64, lag_ms, "progress");
+            tracing::info!(mined, delivered, rows_per_s = self.rows_per_s, lag_ms, "progress");
         }
     }
 
     fn note(&self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.println(text),
-            None => tracing::info!("{text}"),
-        }
-    }
-
-    fn finish(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
+        if self.screen.is_terminal() {
+            self.screen.print(&format!("{text}\n"));
+        } else {
+            tracing::info!("{text}");
         }
     }
 }
 
-/// The figures at the end, on standard error: standard output belongs to `sink jsonl "-"`.
-fn print_summary(status: &Status, took: Duration) {
-    for mine in &status.mines {
-        eprintln!(
-            "mine {}: {} changes, {} in the log ({} before compression){}",
-            mine.name,
-            HumanCount(mine.changes),
-            HumanBytes(mine.stored_bytes),
-            HumanBytes(mine.payload_bytes),
-            match &mine.state {
-                MineState::Failed { error, .. } | MineState::Retrying { error } =>
-                    format!("\n  error: {error}"),
-                _ => String::new(),
-            }
-        );
+/// `17 ms`, `4.2 s`, `3 min`.
+fn lag(ms: i64) -> String {
+    match ms {
+        ..1_000 => format!("{ms} ms"),
+        1_000..60_000 => format!("{:.1} s", ms as f64 / 1_000.0),
+        60_000..7_200_000 => format!("{} min", ms / 60_000),
+        _ => format!("{} h", ms / 3_600_000),
     }
-    for pipeline in &status.pipelines {
-        for route in &pipeline.routes {
-            let figures = &route.figures;
-            eprintln!(
-                "pipeline {} ({}): {} changes read, {} delivered as {} rows{}{}",
-                pipeline.name,
-                route.key,
-                HumanCount(figures.changes_read),
-                HumanCount(figures.changes_delivered),
-                HumanCount(figures.rows_written),
-                if figures.rows_aside > 0 {
-                    format!(", {} set aside", HumanCount(figures.rows_aside))
-                } else {
-                    String::new()
-                },
-                match &route.state {
-                    RouteState::Failed { error, .. } | RouteState::Retrying { error } =>
-                        format!("\n  error: {error}"),
-                    RouteState::Waiting { reason } => format!("\n  waiting: {reason}"),
-                    _ => String::new(),
-                }
-            );
-        }
-    }
-    eprintln!("in {:.1} s", took.as_secs_f64());
+}
+
+/// What does not go well at the moment.
+fn trouble(status: &Status) -> Option<String> {
+    let mines = status.mines.iter().find_map(|mine| match &mine.state {
+        MineState::Retrying { error, .. } => Some(format!("mine {}: {error}", mine.name)),
+        _ => None,
+    });
+    mines.or_else(|| {
+        let mut routes =
+            status.pipelines.iter().flat_map(|pipeline| pipeline.routes.iter().map(move |r| (pipeline, r)));
+        routes.find_map(|(pipeline, route)| match &route.state {
+            RouteState::Retrying { error, .. } => Some(format!("pipeline {}: {error}", pipeline.name)),
+            RouteState::Failed { .. } => Some(format!("pipeline {} has failed", pipeline.name)),
+            RouteState::Waiting { reason } => Some(reason.clone()),
+            _ => None,
+        })
+    })
 }
 
 fn exit_code(status: &Status) -> u8 {
@@ -203,4 +190,17 @@ fn exit_code(status: &Status) -> u8 {
             _ => None,
         });
     mines.chain(routes).map(exit::of).max_by_key(|code| *code == exit::RUNTIME).unwrap_or(exit::OK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lag_is_shown_in_the_unit_that_people_would_use() {
+        assert_eq!(lag(17), "17 ms");
+        assert_eq!(lag(4_210), "4.2 s");
+        assert_eq!(lag(61_000), "1 min");
+        assert_eq!(lag(7_200_000), "2 h");
+    }
 }

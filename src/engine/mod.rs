@@ -18,7 +18,6 @@ use self::status::Status;
 use crate::check::{self, Checked, Input, Model, System};
 use crate::error::{Error, Kind, Result, ResultExt};
 use crate::model::connection::Connection;
-use crate::model::spec::Start;
 use crate::plan::build::build;
 use crate::plan::{InputPlan, MinePlan, PipelinePlan, Plan, RoutePlan, Through};
 use crate::run::event::{Event, Events};
@@ -172,13 +171,14 @@ impl Engine {
         for control in &controls {
             control.tell(Wish::Drain);
         }
-        for pipeline in &pipelines {
-            pipeline.tell(Wish::Drain);
-        }
         let drained = async {
             for task in tasks {
                 // A mine that panicked has nothing more to say.
                 let _ = task.await;
+            }
+            // A pipeline drains what is in the log when it is told, so the mines come first.
+            for pipeline in &pipelines {
+                pipeline.tell(Wish::Drain);
             }
             for pipeline in &pipelines {
                 pipeline.ended().await;
@@ -197,6 +197,16 @@ impl Engine {
         }
         for pipeline in running.pipelines.values() {
             pipeline.tell(Wish::Stop);
+        }
+    }
+
+    /// Waits until nothing more will happen by itself: every pipeline has delivered everything from a source
+    /// that has an end, was stopped, or has failed. Cancel-safe.
+    pub async fn settled(&self) {
+        let mut events = self.events();
+        while !self.status().await.is_settled() {
+            // Whatever happens is a reason to look again, also when too much happened to hear of it all.
+            let _ = events.recv().await;
         }
     }
 
@@ -255,7 +265,7 @@ impl Engine {
             name: plan.name.clone(),
             source: Arc::clone(&source),
             log,
-            start: plan.settings.start("start").unwrap_or(Start::Now),
+            start: plan.settings.start("start").unwrap_or_else(|| source.default_start()),
             policy: policy(plan),
         };
         let mine = Mine::new(parts, self.events.clone());

@@ -54,6 +54,10 @@ pub struct PipelineStatus {
 pub struct RouteStatus {
     /// Its key: `pipeline/input connection/sink`.
     pub key: String,
+    /// The connection that it reads.
+    pub source: String,
+    /// The sink, nearly as the script writes it: `sqlite mart.orders`.
+    pub sink: String,
     /// What it does.
     #[serde(flatten)]
     pub state: RouteState,
@@ -111,10 +115,15 @@ fn pipeline(pipeline: &Pipeline) -> PipelineStatus {
 }
 
 fn route(route: &Route) -> RouteStatus {
+    let parts = route.parts();
+    let key = parts.sink.key.clone();
+    let id = key.strip_prefix(&format!("{}/{}/", parts.pipeline, parts.source_name)).unwrap_or(&key);
     RouteStatus {
-        key: route.parts().sink.key.clone(),
+        source: parts.source_name.clone(),
+        sink: id.replacen(':', " ", 1),
+        key,
         state: route.state().borrow().clone(),
-        mine: route.parts().origin.mine().map(|mine| mine.name().to_owned()),
+        mine: parts.origin.mine().map(|mine| mine.name().to_owned()),
         figures: route.progress().figures(),
         lag_ms: route.lag_ms(),
     }

@@ -148,7 +148,8 @@ fn report<'a>(diagnostic: &'a Diagnostic, sources: &'a SourceMap) -> Vec<Group<'
     };
     let title = level.primary_title(diagnostic.message.as_str()).id(diagnostic.code.as_str());
     let mut group = Group::with_title(title);
-    if let Some(file) = sources.get(diagnostic.span.source) {
+    // A file that could not be read has no text to point into.
+    if let Some(file) = sources.get(diagnostic.span.source).filter(|file| !file.text().is_empty()) {
         let mut primary = AnnotationKind::Primary.span(clamp(diagnostic.span, file));
         if !diagnostic.label.is_empty() {
             primary = primary.label(diagnostic.label.as_str());

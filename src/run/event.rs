@@ -3,6 +3,9 @@
 use serde::Serialize;
 use tokio::sync::broadcast;
 
+/// Log target of failures for good, which are also in the states: whoever shows the states can leave these lines out.
+pub const FAILURES: &str = "lode::failure";
+
 /// Events that wait for a slow listener; older ones are lost to it, and it is told how many.
 const WAITING_MAX: usize = 1024;
 

@@ -15,8 +15,6 @@ use crate::model::table::{TableSelection, TableSet};
 use crate::source::{ChangeStream, Progress, Source};
 use crate::store::Tail;
 
-/// Largest number of payload bytes that one read of the store brings.
-const READ_BYTES: usize = 2 << 20;
 /// Size of the blocks that a direct feed makes.
 const DIRECT_BYTES: usize = 256 << 10;
 
@@ -79,7 +77,7 @@ impl Origin {
             }
             Origin::Direct { source, .. } => {
                 let identity = source.identify().await?;
-                let position = source.resolve(&start.unwrap_or(Start::Now)).await?;
+                let position = source.resolve(&start.unwrap_or_else(|| source.default_start())).await?;
                 Ok(Cursor { source: identity.id, log: None, next: Seq(0), position: Some(position) })
             }
         }
@@ -224,7 +222,7 @@ impl LogFeed {
             if self.next < self.tail.borrow_and_update().next {
                 match self.mine.hub().get(self.next) {
                     Some(block) => self.read.push_back(block),
-                    None => self.read.extend(self.mine.log().read(self.next, READ_BYTES).await?),
+                    None => self.read.extend(self.mine.older(self.next).await?),
                 }
                 if self.read.is_empty() {
                     return Err(Error::new(

@@ -10,8 +10,9 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::backoff::Backoff;
-use super::event::{Event, Events};
+use super::event::{Event, Events, FAILURES};
 use super::hub::Hub;
+use super::older::Older;
 use super::progress::{MineProgress, RouteProgress, now_ms};
 use super::retention::{self, Policy};
 use super::signal::{Listener, Wish};
@@ -51,6 +52,7 @@ pub struct MineParts {
 pub struct Mine {
     parts: MineParts,
     hub: Hub,
+    older: Older,
     wanted: watch::Sender<TableSelection>,
     state: watch::Sender<MineState>,
     progress: MineProgress,
@@ -72,6 +74,8 @@ pub enum MineState {
     Retrying {
         /// What broke.
         error: String,
+        /// What helps, where that is known.
+        advice: Option<String>,
     },
     /// Stopped by wish.
     Stopped,
@@ -81,8 +85,10 @@ pub enum MineState {
     Failed {
         /// What it means.
         kind: Kind,
-        /// What, and what to do about it.
+        /// What.
         error: String,
+        /// What to do about it, where that is known.
+        advice: Option<String>,
     },
 }
 
@@ -105,6 +111,7 @@ impl Mine {
         Arc::new(Mine {
             parts,
             hub,
+            older: Older::default(),
             wanted: watch::Sender::default(),
             state: watch::Sender::new(MineState::Idle),
             progress: MineProgress::default(),
@@ -131,6 +138,14 @@ impl Mine {
     /// Its newest blocks.
     pub fn hub(&self) -> &Hub {
         &self.hub
+    }
+
+    /// Blocks that are no longer among the newest, the first being the one that contains `from`.
+    ///
+    /// # Errors
+    /// As [`Log::read`].
+    pub async fn older(&self, from: Seq) -> Result<Vec<Arc<Block>>> {
+        self.older.read(self.log().as_ref(), from).await
     }
 
     /// Its counters.
@@ -173,12 +188,17 @@ impl Mine {
             let run = tokio::spawn(Arc::clone(&mine).run(listener));
             let state = run.await.unwrap_or_else(|panic| MineState::Failed {
                 kind: Kind::Internal,
-                error: format!("lode is at fault: {panic}; please report this with the log of the run"),
+                error: format!("lode is at fault: {panic}"),
+                advice: Some("please report this with the log of the run".to_owned()),
             });
             drop(over);
             // A panic in there costs old changes their removal, and nothing else.
             let _ = retention.await;
-            info!(mine = mine.name(), tail = mine.log().tail().next.0, "mining ended: {state:?}");
+            let tail = mine.log().tail().next.0;
+            match state {
+                MineState::Ended => info!(mine = mine.name(), tail, "mined to the end of the source"),
+                _ => info!(mine = mine.name(), tail, "mining stopped"),
+            }
             mine.enter(state);
         })
     }
@@ -194,10 +214,10 @@ impl Mine {
                 Ok(Ended::BySource) => return MineState::Ended,
                 Err(error) => error,
             };
-            let text = describe(&error);
+            let (text, advice) = (error.to_string(), error.next_step().map(str::to_owned));
             if !error.kind().is_retryable() {
-                warn!(mine = self.name(), "mining failed: {text}");
-                return MineState::Failed { kind: error.kind(), error: text };
+                warn!(target: FAILURES, mine = self.name(), advice, "mining failed: {text}");
+                return MineState::Failed { kind: error.kind(), error: text, advice };
             }
             if self.log().tail() != tail {
                 backoff.succeeded();
@@ -206,9 +226,10 @@ impl Mine {
             warn!(
                 mine = self.name(),
                 wait_ms = wait.as_millis() as u64,
+                advice,
                 "mining broke off, trying again: {text}"
             );
-            self.enter(MineState::Retrying { error: text });
+            self.enter(MineState::Retrying { error: text, advice });
             if listener.unless(Wish::Drain, tokio::time::sleep(wait)).await.is_none() {
                 return MineState::Stopped;
             }
@@ -334,7 +355,9 @@ impl Mine {
         let tail = self.log().append(blocks.to_vec()).await.map_err(|error| {
             // A store that is full or away is waited for: nothing is lost, as the source is read again from the tail.
             let kind = if error.kind() == Kind::Environment { Kind::Unavailable } else { error.kind() };
-            Error::new(kind, describe(&error)).context("while appending to the log")
+            let advice = error.next_step().map(str::to_owned);
+            let error = Error::new(kind, error.to_string()).context("while appending to the log");
+            advice.into_iter().fold(error, Error::advice)
         })?;
         let now_ms = now_ms();
         for block in blocks {
@@ -347,14 +370,6 @@ impl Mine {
 
 fn merge(tables: &mut TableSelection, wanted: &TableSelection) -> bool {
     wanted.sets().iter().filter(|set| tables.add(set)).count() > 0
-}
-
-/// An error as one line, with its advice.
-pub fn describe(error: &Error) -> String {
-    match error.next_step() {
-        Some(advice) => format!("{error}; {advice}"),
-        None => error.to_string(),
-    }
 }
 
 /// Makes blocks durable while the source is being read. Whatever queues up meanwhile goes into one append.

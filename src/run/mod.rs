@@ -6,6 +6,7 @@ pub mod event;
 pub mod feed;
 pub mod hub;
 pub mod mine;
+pub mod older;
 pub mod pipeline;
 pub mod progress;
 pub mod retention;

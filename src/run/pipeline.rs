@@ -58,7 +58,8 @@ async fn supervise(routes: Vec<Arc<Route>>, control: Control) {
         running.spawn(async move {
             let run = tokio::spawn(Arc::clone(&route).run(listener));
             if let Err(panic) = run.await {
-                route.fail(format!("lode is at fault: {panic}; please report this with the log of the run"));
+                let advice = "please report this with the log of the run";
+                route.fail(format!("lode is at fault: {panic}"), advice.to_owned());
             }
             matches!(*route.state().borrow(), RouteState::Failed { .. })
         });

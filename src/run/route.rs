@@ -12,9 +12,9 @@ use tracing::{info, warn};
 
 use super::aside::AsideFile;
 use super::backoff::Backoff;
-use super::event::{Event, Events};
+use super::event::{Event, Events, FAILURES};
 use super::feed::{Feed, Next, Origin};
-use super::mine::{MineState, describe};
+use super::mine::MineState;
 use super::progress::{RouteProgress, now_ms};
 use super::signal::{Listener, Wish};
 use super::stages::Stages;
@@ -91,6 +91,8 @@ pub enum RouteState {
     Retrying {
         /// What broke.
         error: String,
+        /// What helps, where that is known.
+        advice: Option<String>,
     },
     /// Stopped by wish.
     Stopped,
@@ -100,8 +102,10 @@ pub enum RouteState {
     Failed {
         /// What it means.
         kind: Kind,
-        /// What, and what to do about it.
+        /// What.
         error: String,
+        /// What to do about it, where that is known.
+        advice: Option<String>,
     },
 }
 
@@ -168,15 +172,17 @@ impl Route {
                 Ok(Ended::BySource) => return self.enter(RouteState::Finished),
                 Err(error) => error,
             };
-            let text = describe(&error);
+            let (text, advice) = (error.to_string(), error.next_step().map(str::to_owned));
             let give_up = self.parts.retries_max.is_some_and(|most| backoff.failures() >= most);
             if give_up || !error.kind().is_retryable() {
                 warn!(
+                    target: FAILURES,
                     pipeline = self.parts.pipeline,
                     route = self.parts.sink.key,
-                    "stopped by an error: {text}"
+                    advice,
+                    "delivery failed: {text}"
                 );
-                return self.enter(RouteState::Failed { kind: error.kind(), error: text });
+                return self.enter(RouteState::Failed { kind: error.kind(), error: text, advice });
             }
             let wait = backoff.failed();
             self.progress.add_retry();
@@ -184,9 +190,10 @@ impl Route {
                 pipeline = self.parts.pipeline,
                 route = self.parts.sink.key,
                 wait_ms = wait.as_millis() as u64,
+                advice,
                 "delivery broke off, trying again: {text}"
             );
-            self.enter(RouteState::Retrying { error: text });
+            self.enter(RouteState::Retrying { error: text, advice });
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = listener.at_least(Wish::Drain) => return self.enter(RouteState::Stopped),
@@ -195,8 +202,8 @@ impl Route {
     }
 
     /// Notes an end that the route itself could not note.
-    pub fn fail(&self, error: String) {
-        self.enter(RouteState::Failed { kind: Kind::Internal, error });
+    pub fn fail(&self, error: String, advice: String) {
+        self.enter(RouteState::Failed { kind: Kind::Internal, error, advice: Some(advice) });
     }
 
     fn enter(&self, state: RouteState) {
@@ -259,6 +266,8 @@ impl Route {
         self.enter(RouteState::Running);
         let delivery = Delivery {
             route: self,
+            listener,
+            backoff,
             schemas: feed.schemas(),
             taken: Vec::new(),
             feed,
@@ -275,7 +284,7 @@ impl Route {
             started: Instant::now(),
             moved_at: Instant::now(),
         };
-        delivery.run(listener, backoff).await
+        delivery.run().await
     }
 }
 
@@ -292,6 +301,8 @@ async fn write(sink: &mut dyn Sink, batch: Batch) -> Result<Written> {
 /// A running session of a route.
 struct Delivery<'a> {
     route: &'a Route,
+    listener: &'a Listener,
+    backoff: &'a mut Backoff,
     feed: Feed,
     schemas: SchemaBook,
     /// For each schema number seen: the schema when its table is wanted.
@@ -339,21 +350,21 @@ struct Unproven {
 }
 
 impl Delivery<'_> {
-    async fn run(mut self, listener: &mut Listener, backoff: &mut Backoff) -> Result<Ended> {
+    async fn run(mut self) -> Result<Ended> {
         loop {
-            let wish = listener.wish();
+            let wish = self.listener.wish();
             if wish == Wish::Stop {
                 return Ok(Ended::ByWish);
             }
             if wish == Wish::Drain && self.is_drained() {
-                self.flush(backoff).await?;
+                self.flush().await?;
                 return Ok(Ended::ByWish);
             }
             match self.feed.next(PATIENCE).await? {
                 Next::Block(block) => {
-                    self.take(&block, backoff).await?;
+                    self.take(&block).await?;
                     if !self.feed.has_more() && (!self.changes.is_empty() || self.unproven.parts > 0) {
-                        self.flush(backoff).await?;
+                        self.flush().await?;
                     }
                     self.route.enter(RouteState::Running);
                     // A route that is far behind finds its next block at hand again and again, and would keep its
@@ -361,22 +372,22 @@ impl Delivery<'_> {
                     tokio::task::yield_now().await;
                 }
                 Next::Idle => {
-                    backoff.quiet(self.started);
+                    self.backoff.quiet(self.started);
                     self.route.enter(self.quiet_state());
                 }
                 Next::End => {
-                    self.flush(backoff).await?;
+                    self.flush().await?;
                     return Ok(Ended::BySource);
                 }
             }
             if self.moved_at.elapsed() >= self.route.parts.cursor_interval {
-                self.flush(backoff).await?;
+                self.flush().await?;
             }
         }
     }
 
-    /// Looks at every entry of a block from `next` on.
-    async fn take(&mut self, block: &Block, backoff: &mut Backoff) -> Result<()> {
+    /// Looks at every entry of a block from `next` on; at fewer when the wish to stop comes while the sink writes.
+    async fn take(&mut self, block: &Block) -> Result<()> {
         let mut read = 0;
         let mut is_held = false;
         // Pipelines share the bytes, but not the counter of who uses them: it would wander between the cores with
@@ -391,8 +402,11 @@ impl Delivery<'_> {
                 Entry::Change(change) => {
                     if let Some(table) = self.table(change.schema)? {
                         if self.is_full() {
-                            self.flush_full(backoff).await?;
+                            self.flush_full().await?;
                             is_held = false;
+                            if self.listener.wish() == Wish::Stop {
+                                break;
+                            }
                         }
                         read += 1;
                         if self.change(&payload, seq, &change, table)? && !is_held {
@@ -411,8 +425,12 @@ impl Delivery<'_> {
                     file.clone_into(&mut ready.position.file);
                     gtid.clone_into(&mut ready.position.gtid);
                     if self.is_full() {
-                        self.flush(backoff).await?;
+                        self.next = seq.plus(1);
+                        self.flush().await?;
                         is_held = false;
+                        if self.listener.wish() == Wish::Stop {
+                            break;
+                        }
                     }
                 }
                 Entry::Schema { no, json } => {
@@ -489,10 +507,10 @@ impl Delivery<'_> {
 
     /// Makes room: by the complete transactions that wait, and if that is not enough by a part of the one that
     /// follows them.
-    async fn flush_full(&mut self, backoff: &mut Backoff) -> Result<()> {
+    async fn flush_full(&mut self) -> Result<()> {
         // The cursor of what is complete comes first in any case. Behind a part it would end the sink's transaction in
         // the middle of the source's.
-        self.flush(backoff).await?;
+        self.flush().await?;
         if !self.is_full() {
             return Ok(());
         }
@@ -503,15 +521,17 @@ impl Delivery<'_> {
     }
 
     /// Writes all complete transactions, and the cursor behind them. Does nothing when no commit was seen since.
-    async fn flush(&mut self, backoff: &mut Backoff) -> Result<()> {
+    async fn flush(&mut self) -> Result<()> {
         let Some(ready) = self.ready.take() else { return Ok(()) };
-        let rest = self.changes.split_off(ready.changes);
+        // The next batch is probably as large as this one.
+        let mut rest = Vec::with_capacity(self.changes.len());
+        rest.extend(self.changes.drain(ready.changes..));
         let changes = std::mem::replace(&mut self.changes, rest);
         self.bytes -= ready.bytes;
         self.held_bytes -= ready.held_bytes;
         let cursor = self.feed.cursor(ready.next, ready.position);
         self.write(Batch { changes, cursor: Some(cursor) }).await?;
-        backoff.succeeded();
+        self.backoff.succeeded();
         self.route.progress.committed(ready.time_ms, now_ms());
         self.moved_at = Instant::now();
         Ok(())

@@ -104,11 +104,16 @@ impl Stages {
     ///
     /// # Errors
     /// When a stage fails; `out` is then as it was.
+    #[inline]
     pub fn apply(&mut self, change: Change, out: &mut Vec<Change>) -> Result<(), StageError> {
         if self.stages.is_empty() || change.op == Op::Truncate {
             out.push(change);
             return Ok(());
         }
+        self.pass(change, out)
+    }
+
+    fn pass(&mut self, change: Change, out: &mut Vec<Change>) -> Result<(), StageError> {
         self.waiting.clear();
         self.done.clear();
         split_by_key(change, &mut self.waiting);

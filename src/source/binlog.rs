@@ -38,7 +38,7 @@ pub const CONNECTION: &[SettingSpec] = &[
         "prefix",
         SettingType::Text,
         None,
-        "What the names of the files have before their number; by default, all files with a number are read.",
+        "What the names of the files have before the point and their number; needed when there are several such names.",
     ),
 ];
 
@@ -52,6 +52,8 @@ const EVENT_MAX: usize = (1 << 30) + (1 << 20);
 /// A compressed transaction may become as large as this.
 const PAYLOAD_MAX: u64 = 1 << 30;
 const READ_BUFFER: usize = 256 << 10;
+/// An event as large as this is held against the length of its file before there is room made for it.
+const LARGE: usize = 1 << 20;
 /// How much is read before other tasks get their turn.
 const TURN_BYTES: usize = 4 << 20;
 
@@ -82,6 +84,11 @@ struct FolderSource {
 #[async_trait]
 impl Source for FolderSource {
     /// The first transaction of the oldest file tells folders apart: which server wrote it, when, and which it was.
+    /// Whoever points to files wants what is in them.
+    fn default_start(&self) -> Start {
+        Start::Earliest
+    }
+
     async fn identify(&self) -> Result<Identity> {
         let files = self.files()?;
         let first = files.first().ok_or_else(|| self.empty())?;
@@ -156,13 +163,25 @@ impl Source for FolderSource {
 
 impl FolderSource {
     fn files(&self) -> Result<Vec<String>> {
-        self.folder.files().map_err(|error| {
+        let files = self.folder.files().map_err(|error| {
             Error::new(
                 Kind::Environment,
                 format!("cannot list the folder {}: {error}", self.folder.path.display()),
             )
+            .advice("name the folder that the binlog files lie in; the path is relative to the script")
             .context(format!("connection {}", self.connection.name))
-        })
+        })?;
+        if let (Some(first), Some(last)) = (files.first(), files.last())
+            && first.base != last.base
+        {
+            return Err(Error::new(
+                Kind::Environment,
+                format!("the folder has files of several logs: {} and {}", first.name, last.name),
+            )
+            .context(format!("connection {}", self.connection.name))
+            .advice(format!("set prefix = \"{}\"", first.base)));
+        }
+        Ok(files.into_iter().map(|file| file.name).collect())
     }
 
     fn empty(&self) -> Error {
@@ -242,8 +261,16 @@ impl FileStream {
                 }
                 return Ok(Some(size));
             }
+            let (torn, unfinished) = (reader.torn, reader.in_use && !reader.closed);
             self.reader = None;
             let Some(next) = self.following()? else { return Ok(None) };
+            if torn || unfinished {
+                let what = if torn { "ends within an event" } else { "was copied while it was written" };
+                return Err(self
+                    .decoder
+                    .error(Kind::Gap, format!("{} {what}, but {next} follows it", self.file))
+                    .advice("copy the file from the server again"));
+            }
             if self.decoder.in_transaction() {
                 return Err(self
                     .decoder
@@ -262,8 +289,15 @@ impl FileStream {
 
     fn following(&self) -> Result<Option<String>> {
         let files = self.folder.files().map_err(|error| unreadable(&self.folder.path, &error))?;
-        let at = files.iter().position(|file| *file == self.file);
-        Ok(at.and_then(|at| files.get(at + 1)).cloned())
+        let Some(at) = files.iter().position(|file| file.name == self.file) else { return Ok(None) };
+        let Some(next) = files.get(at + 1) else { return Ok(None) };
+        if files[at].number.checked_add(1) != Some(next.number) {
+            return Err(self
+                .decoder
+                .error(Kind::Gap, format!("files are missing between {} and {}", self.file, next.name))
+                .advice("copy them from the server"));
+        }
+        Ok(Some(next.name.clone()))
     }
 }
 
@@ -311,22 +345,30 @@ struct Folder {
 }
 
 impl Folder {
-    /// The names of the files, in the order of their numbers.
-    fn files(&self) -> io::Result<Vec<String>> {
+    /// The files in the order of their numbers.
+    fn files(&self) -> io::Result<Vec<LogFile>> {
         let mut files = Vec::new();
         for entry in std::fs::read_dir(&self.path)? {
             let Ok(name) = entry?.file_name().into_string() else { continue };
             if let Some((base, number)) = name.rsplit_once('.')
-                && base.starts_with(&self.prefix)
+                && (self.prefix.is_empty() || base == self.prefix)
                 && number.bytes().all(|byte| byte.is_ascii_digit())
                 && let Ok(number) = number.parse::<u64>()
             {
-                files.push((base.to_owned(), number, name));
+                files.push(LogFile { base: base.to_owned(), number, name });
             }
         }
         files.sort();
-        Ok(files.into_iter().map(|(_, _, name)| name).collect())
+        Ok(files)
     }
+}
+
+/// `shop.000001`
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct LogFile {
+    base: String,
+    number: u64,
+    name: String,
 }
 
 /// Reads the events of one file and compares their checksums.
@@ -336,6 +378,12 @@ struct FileReader {
     offset: u64,
     buffer: Vec<u8>,
     checksums: bool,
+    /// The server had the file open for writing.
+    in_use: bool,
+    /// The last event was the one that the server ends a file with.
+    closed: bool,
+    /// An event was cut off at the end.
+    torn: bool,
 }
 
 impl FileReader {
@@ -349,7 +397,16 @@ impl FileReader {
             return Err(Error::new(Kind::Environment, format!("{} {message}", path.display())));
         }
         input.seek(SeekFrom::Start(offset)).map_err(failed)?;
-        Ok(FileReader { path: path.to_owned(), input, offset, buffer: Vec::new(), checksums: false })
+        Ok(FileReader {
+            path: path.to_owned(),
+            input,
+            offset,
+            buffer: Vec::new(),
+            checksums: false,
+            in_use: false,
+            closed: false,
+            torn: false,
+        })
     }
 
     /// Opens a file in the middle, after reading from its beginning what all events depend on.
@@ -367,7 +424,7 @@ impl FileReader {
             }
         };
         let offset = offset.max(4);
-        let len = reader.input.get_ref().metadata().map_err(|error| unreadable(path, &error))?.len();
+        let len = reader.len()?;
         if offset > len {
             return Err(Error::new(
                 Kind::Gap,
@@ -383,11 +440,12 @@ impl FileReader {
     /// The next event; `None` at the end, also when the last event is not complete.
     fn next(&mut self) -> Result<Option<Event<'_>>> {
         let mut header = [0; HEADER_LEN];
+        let at = self.offset;
         if !read_whole(&mut self.input, &mut header).map_err(|error| unreadable(&self.path, &error))? {
+            self.torn |= at != self.len()?;
             return Ok(None);
         }
         let mut event = Event::header(&header);
-        let at = self.offset;
         let wrong = |what: &str| {
             Error::new(Kind::Data, format!("{what} at {}:{at}", self.path.display()))
                 .advice("copy the file from the server again")
@@ -395,17 +453,23 @@ impl FileReader {
         let Some(len) = (event.size as usize).checked_sub(HEADER_LEN).filter(|len| *len <= EVENT_MAX) else {
             return Err(wrong("an event has an impossible size"));
         };
+        let end = at + u64::from(event.size);
+        if len > LARGE && end > self.len()? {
+            return self.cut_off(&event, end);
+        }
         self.buffer.resize(len, 0);
         if !read_whole(&mut self.input, &mut self.buffer).map_err(|error| unreadable(&self.path, &error))? {
-            return Ok(None);
+            return self.cut_off(&event, end);
         }
-        self.offset += u64::from(event.size);
+        self.offset = end;
+        self.closed = matches!(event.kind, kind::ROTATE | kind::STOP);
         let mut algorithm = None;
         let mut body = &self.buffer[..];
         if event.kind == kind::FORMAT_DESCRIPTION {
             // It says whether events have checksums, in the byte before its own.
             let (rest, sum) = body.split_last_chunk::<4>().ok_or_else(|| wrong("a short event"))?;
             let (byte, rest) = rest.split_last().ok_or_else(|| wrong("a short event"))?;
+            self.in_use = event.is_in_use();
             self.checksums = match byte {
                 0 => false,
                 1 => true,
@@ -430,6 +494,24 @@ impl FileReader {
         }
         event.body = body;
         Ok(Some(event))
+    }
+
+    /// The end of a file within an event. Its header says where it would end, unless the header is damaged.
+    fn cut_off(&mut self, event: &Event<'_>, end: u64) -> Result<Option<Event<'_>>> {
+        if event.end != 0 && event.end != end as u32 {
+            return Err(Error::new(
+                Kind::Data,
+                format!("an event has an impossible size at {}:{}", self.path.display(), self.offset),
+            )
+            .advice("copy the file from the server again"));
+        }
+        self.torn = true;
+        Ok(None)
+    }
+
+    fn len(&self) -> Result<u64> {
+        let metadata = self.input.get_ref().metadata();
+        metadata.map(|metadata| metadata.len()).map_err(|error| unreadable(&self.path, &error))
     }
 }
 

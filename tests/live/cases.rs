@@ -21,7 +21,7 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
 use crate::support::servers::Server;
-use crate::world::{World, drain, eventually};
+use crate::world::{World, drain, eventually, with_advice};
 use crate::{parity, servers};
 
 /// Cases that run at a time on one server.
@@ -203,12 +203,14 @@ impl Stage<'_> {
 
     fn note_failures(&mut self, status: &Status) {
         for mine in &status.mines {
-            if let MineState::Failed { kind, error } = &mine.state {
+            if let MineState::Failed { kind, error, advice } = &mine.state {
+                let error = with_advice(error, advice.as_deref());
                 self.failures.push(format!("mine {} failed: {kind:?}: {error}", mine.name));
             }
         }
         for route in status.pipelines.iter().flat_map(|pipeline| &pipeline.routes) {
-            if let RouteState::Failed { kind, error } = &route.state {
+            if let RouteState::Failed { kind, error, advice } = &route.state {
+                let error = with_advice(error, advice.as_deref());
                 self.failures.push(format!("route {} failed: {kind:?}: {error}", route.key));
             }
             if route.figures.rows_aside > 0 {

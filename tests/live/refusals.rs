@@ -6,7 +6,7 @@ use lode::error::Kind;
 use crate::cases::neutral;
 use crate::servers;
 use crate::support::servers::{MariaDb, MySql, Server};
-use crate::world::{World, drain, eventually, mine_failure};
+use crate::world::{World, drain, eventually, mine_failure, with_advice};
 
 const SCRIPT: &str = "pipeline copy = source mysql shop.t share_mining -> sink sqlite lite.*";
 
@@ -146,12 +146,14 @@ async fn a_purged_place_and_statements(name: &str, server: Server) {
         crate::world::route(status, "direct").state.is_over()
     })
     .await;
-    let lode::run::route::RouteState::Failed { kind, error } = &crate::world::route(&status, "direct").state
+    let lode::run::route::RouteState::Failed { kind, error, advice } =
+        &crate::world::route(&status, "direct").state
     else {
         panic!("{status:#?}")
     };
+    let error = with_advice(error, advice.as_deref());
     assert_eq!(*kind, Kind::Gap);
-    let own = neutral(error, &world).replace(&server.port().to_string(), "PORT");
+    let own = neutral(&error, &world).replace(&server.port().to_string(), "PORT");
     drain(engine).await;
     // Places of GTIDs differ.
     let digits = |text: &str| {

@@ -78,7 +78,7 @@ async fn in_all_weathers(mut server: Server) {
         matches!(status.mines[0].state, lode::run::mine::MineState::Retrying { .. })
     })
     .await;
-    let lode::run::mine::MineState::Retrying { error } = &status.mines[0].state else {
+    let lode::run::mine::MineState::Retrying { error, .. } = &status.mines[0].state else {
         panic!("{status:#?}")
     };
     assert!(error.contains("the server is silent"), "{error}");

@@ -296,12 +296,17 @@ pub fn route<'a>(status: &'a Status, pipeline: &str) -> &'a RouteStatus {
 /// Waits until a mine has failed, and returns why.
 pub async fn mine_failure(engine: &Engine) -> (Kind, String) {
     let failed = |mine: &MineStatus| match &mine.state {
-        MineState::Failed { kind, error } => Some((*kind, error.clone())),
+        MineState::Failed { kind, error, advice } => Some((*kind, with_advice(error, advice.as_deref()))),
         _ => None,
     };
     let status =
         settled(engine, "the mine fails", |status| status.mines.iter().any(|mine| failed(mine).is_some()));
     status.await.mines.iter().find_map(failed).expect("it has failed")
+}
+
+/// An error with its advice, as a person is shown both.
+pub fn with_advice(error: &str, advice: Option<&str>) -> String {
+    advice.map_or_else(|| error.to_owned(), |advice| format!("{error}; {advice}"))
 }
 
 fn is_up(state: &MineState) -> bool {

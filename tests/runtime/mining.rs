@@ -218,7 +218,7 @@ async fn an_append_that_fails_is_made_again() {
     world.weather.strike(Fault::Append, 4);
     world.server.insert("t0", 0..10);
     until("it says so", || matches!(life.mine_state(), MineState::Retrying { .. })).await;
-    let MineState::Retrying { error } = life.mine_state() else { unreachable!() };
+    let MineState::Retrying { error, .. } = life.mine_state() else { unreachable!() };
     assert!(error.contains("while appending to the log: struck by Append"), "{error}");
     until("all is delivered", || applied(&world, "p") == 10).await;
     life.stop([pipeline]).await;

@@ -8,6 +8,7 @@ use lode::model::spec::Start;
 use lode::run::pipeline::Pipeline;
 use lode::run::route::RouteState;
 use lode::run::signal::{Control, Wish};
+use lode::store::embedded::Embedded;
 use tokio::runtime::{Builder, Runtime};
 
 use super::weather::{Fault, Rng};
@@ -38,7 +39,12 @@ fn random_faults_and_kills_lose_nothing_and_bring_nothing_twice() {
 
 fn history(seed: u64) {
     let mut rng = Rng::new(seed);
-    let world = World::new(rng.next());
+    // Logs on the disk are slower to test; some histories are enough to see that the order of calls suits them, too.
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let world = match seed % 12 {
+        0 => World::over(rng.next(), Arc::new(Embedded::new(folder.path(), Default::default()))),
+        _ => World::new(rng.next()),
+    };
     for (name, tables, _) in PIPELINES {
         world.target(name).lock().unwrap().mirrors = tables.iter().map(|table| (*table).to_owned()).collect();
     }
@@ -90,6 +96,7 @@ fn threaten(world: &World, rng: &mut Rng) {
         (Fault::Identify, 300),
         (Fault::OpenStream, 300),
         (Fault::Event, 60),
+        (Fault::Lull, 300),
         (Fault::Append, 200),
         (Fault::AppendAnswer, 200),
         (Fault::Read, 100),

@@ -304,8 +304,7 @@ impl ChangeStream for Stream {
             if out.len() >= target_bytes {
                 return Ok(Progress::Full);
             }
-            // The network has nothing more at hand just now.
-            if self.server.weather.chance(30) {
+            if self.server.weather.pass(Fault::Lull).is_err() {
                 return Ok(Progress::CaughtUp);
             }
         }

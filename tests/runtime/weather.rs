@@ -39,6 +39,8 @@ pub enum Fault {
     Identify,
     OpenStream,
     Event,
+    /// No error: the source has nothing more at hand just now.
+    Lull,
     Append,
     AppendAnswer,
     Read,
@@ -86,10 +88,6 @@ impl Weather {
         let mut state = self.0.lock().unwrap();
         state.permille.clear();
         state.sure.clear();
-    }
-
-    pub fn chance(&self, permille: u64) -> bool {
-        self.0.lock().unwrap().rng.chance(permille)
     }
 
     /// An error when the fault happens here.

@@ -28,15 +28,20 @@ pub struct World {
     pub weather: Arc<Weather>,
     pub server: Arc<Server>,
     pub targets: Arc<Targets>,
-    pub store: Memory,
+    pub store: Arc<dyn LogStore>,
 }
 
 impl World {
     pub fn new(seed: u64) -> World {
+        World::over(seed, Arc::new(Memory::new()))
+    }
+
+    /// A world that keeps its logs in `store`.
+    pub fn over(seed: u64, store: Arc<dyn LogStore>) -> World {
         let weather = Arc::new(Weather::fair(seed));
         let server = Server::new(Arc::clone(&weather));
         let targets = Targets::new(Arc::clone(&weather), Arc::clone(&server));
-        World { weather, server, targets, store: Memory::new() }
+        World { weather, server, targets, store }
     }
 
     pub fn target(&self, key: &str) -> Arc<Mutex<Target>> {

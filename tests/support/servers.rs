@@ -406,6 +406,8 @@ impl Flavour {
         if is_root() {
             command.arg("--user=root");
         }
+        fs::create_dir(folder.join("tmp")).expect("the folder can be written");
+        own_temporary_files(&mut command, folder);
         let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         assert!(output.status.success(), "{command:?}:\n{}", String::from_utf8_lossy(&output.stderr));
     }
@@ -441,8 +443,14 @@ impl Flavour {
         if is_root() {
             command.arg("--user=root");
         }
+        own_temporary_files(&mut command, folder);
         command
     }
+}
+
+/// Two servers that share a folder of temporary tables remove each other's, and fall over.
+fn own_temporary_files(command: &mut Command, folder: &Path) {
+    command.env("TMPDIR", folder.join("tmp"));
 }
 
 /// The private MySQL, run with the libraries that came with it.

@@ -34,6 +34,12 @@ pub(super) struct Writer {
 impl Writer {
     pub fn open(config: Config) -> Result<(Writer, Option<Cursor>)> {
         let path = config.path.display().to_string();
+        if let Some(folder) = config.path.parent() {
+            std::fs::create_dir_all(folder).map_err(|error| {
+                Error::new(Kind::Environment, format!("cannot make the folder {}: {error}", folder.display()))
+                    .advice("name another file in the connection, or allow lode to write there")
+            })?;
+        }
         let db = connect(&config).map_err(|error| db_error(error, &path))?;
         let (fence, cursor) = take_over(&db, &config.route).map_err(|error| db_error(error, &path))?;
         let cursor = cursor.map(|json| cursor_row::from_json(&json, &config.route)).transpose()?;
@@ -376,7 +382,11 @@ fn large(number: u64) -> ToSqlOutput<'static> {
 /// What an error of SQLite means for the pipeline. `what` is the file or the table.
 pub(super) fn db_error(error: rusqlite::Error, what: &str) -> Error {
     let message = error.to_string();
-    let made = |kind| Error::new(kind, format!("{what}: {message}"));
+    // SQLite names the file itself when it cannot open it.
+    let made = |kind| match message.contains(what) {
+        true => Error::new(kind, message.clone()),
+        false => Error::new(kind, format!("{what}: {message}")),
+    };
     let code = error.sqlite_error_code();
     let error_of_kind = match code {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => made(Kind::Unavailable)
@@ -387,8 +397,9 @@ pub(super) fn db_error(error: rusqlite::Error, what: &str) -> Error {
         Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig) => {
             return Error::new(Kind::Data, message).caused_by(error);
         }
-        Some(ErrorCode::CannotOpen) => made(Kind::Environment)
-            .advice("make the folder of the database file, and allow lode to write there"),
+        Some(ErrorCode::CannotOpen) => {
+            made(Kind::Environment).advice("allow lode to write to the file and to its folder")
+        }
         Some(
             ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::AuthorizationForStatementDenied,
         ) => made(Kind::Environment).advice("allow lode to write to the file and to its folder"),

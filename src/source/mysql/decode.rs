@@ -24,11 +24,16 @@ const EMPTY_COMMIT_EVERY: Duration = Duration::from_secs(1);
 /// How many parsed table maps are kept. Every statement brings its own again, so losing one costs time only.
 const TABLES_MAX: usize = 4096;
 
+/// The flag of the last rows event of a statement.
+const STATEMENT_END: u16 = 1;
+
 /// Turns the events of one source into entries.
 pub(crate) struct Decoder {
     flavor: Flavor,
     /// Whether a server can be asked about tables.
     has_catalog: bool,
+    /// Whether the server takes names of tables that differ in case for the same, and writes small letters in table maps.
+    folds_names: bool,
     selection: TableSelection,
     /// A selection that waits for the place between two transactions.
     next_selection: Option<TableSelection>,
@@ -118,6 +123,7 @@ impl Decoder {
         Decoder {
             flavor,
             has_catalog,
+            folds_names: false,
             selection,
             next_selection: None,
             tables: HashMap::new(),
@@ -131,6 +137,11 @@ impl Decoder {
             last_commit: None,
             unwritten: false,
         }
+    }
+
+    /// Says that statements may write names of tables with other letters than table maps do.
+    pub fn fold_names(&mut self) {
+        self.folds_names = true;
     }
 
     /// The place behind the last complete transaction.
@@ -172,7 +183,10 @@ impl Decoder {
     pub fn begin(&mut self, out: &mut BlockBuilder) {
         for table in self.tables.values_mut() {
             if let Some(plan) = &mut table.plan {
-                let same = |no: &SchemaNo| out.book().get(*no).is_some_and(|known| **known == *plan.schema);
+                // Mostly it is the same builder as before, whose schemas the plans share.
+                let is_same =
+                    |known: &Arc<TableSchema>| Arc::ptr_eq(known, &plan.schema) || *known == plan.schema;
+                let same = |no: &SchemaNo| out.book().get(*no).is_some_and(is_same);
                 plan.no = plan.no.filter(same);
             }
         }
@@ -318,6 +332,9 @@ impl Decoder {
                 let micros = input.uint(7)? & !(1 << 55);
                 time_ms = (micros / 1000) as i64;
             }
+            if number > Run::NUMBER_MAX {
+                return Err(Flaw::Number);
+            }
             Ok((uuid, number, time_ms))
         })();
         let (uuid, number, time_ms) = parsed.map_err(|flaw| self.malformed(event, &flaw))?;
@@ -387,11 +404,8 @@ impl Decoder {
         }
         let (database, text) = self.query_text(event)?;
         match statement::read(text, database) {
-            Statement::Truncate(table)
-                if self.selection.contains(&table.database, &table.table)
-                    && !self.described.contains_key(&table) =>
-            {
-                Ok(Some(table))
+            Statement::Truncate(table) => {
+                Ok(self.wanted(&table).filter(|table| !self.described.contains_key(table)))
             }
             _ => Ok(None),
         }
@@ -429,7 +443,11 @@ impl Decoder {
                 }
                 self.end(out);
             }
-            Statement::Savepoint(name) => self.group.savepoints.push((name, self.group.changes)),
+            Statement::Savepoint(name) => {
+                // One of the same name goes; so a loop of savepoints needs no more room than one.
+                self.group.savepoints.retain(|(known, _)| *known != name);
+                self.group.savepoints.push((name, self.group.changes));
+            }
             Statement::RollbackTo(name) => {
                 let at = self.group.savepoints.iter().rev().find(|(known, _)| *known == name);
                 if at.map_or(0, |(_, changes)| *changes) != self.group.changes {
@@ -439,7 +457,7 @@ impl Decoder {
             Statement::XaStart | Statement::CreateAndFill => self.group.state = State::Open,
             Statement::InTransaction => {}
             Statement::Truncate(table) => {
-                if self.selection.contains(&table.database, &table.table) {
+                if let Some(table) = self.wanted(&table) {
                     self.truncate(&table, out);
                 }
                 self.end_statement(out);
@@ -448,21 +466,31 @@ impl Decoder {
                 self.refuse_statement(verb, &tables)?;
                 self.end_statement(out);
             }
-            Statement::Partition(words, tables) => {
-                let mined =
-                    tables.iter().find(|table| self.selection.contains(&table.database, &table.table));
-                if let Some(table) = mined {
-                    let message = format!("{words} of {table} changed rows that the binlog does not name");
-                    return Err(self.error(Kind::Data, message).advice(
-                        "change rows of mined tables by DELETE and INSERT; what was changed otherwise must be copied anew",
-                    ));
+            Statement::Unlogged(verb, tables) => {
+                if let Some(table) = self.first_wanted(&tables) {
+                    return Err(self
+                        .error(
+                            Kind::Gap,
+                            format!("{verb} of {table} moved rows that are in no event of the binlog"),
+                        )
+                        .advice("copy the table anew and begin behind this place"));
                 }
                 self.described.clear();
                 self.end_statement(out);
             }
+            Statement::Opaque(verb) => {
+                return Err(self
+                    .error(
+                        Kind::Data,
+                        format!(
+                            "a {verb} that changes rows was logged as a statement; its tables cannot be told"
+                        ),
+                    )
+                    .advice("SET GLOBAL binlog_format = 'ROW', also for sessions that set their own"));
+            }
             Statement::Drop(tables) => {
                 for table in tables {
-                    if self.selection.contains(&table.database, &table.table) {
+                    if self.wanted(&table).is_some() {
                         tracing::warn!(table = %table, place = %self.place(), "a mined table was dropped");
                     }
                 }
@@ -543,12 +571,26 @@ impl Decoder {
 
     /// A change that was logged as a statement is refused when it names a mined table.
     fn refuse_statement(&self, verb: &str, tables: &[TableName]) -> Result<()> {
-        match tables.iter().find(|table| self.selection.contains(&table.database, &table.table)) {
+        match self.first_wanted(tables) {
             None => Ok(()),
             Some(table) => Err(self
                 .error(Kind::Data, format!("{verb} of {table} was logged as a statement, not as rows"))
                 .advice("SET GLOBAL binlog_format = 'ROW', also for sessions that set their own")),
         }
+    }
+
+    fn first_wanted(&self, tables: &[TableName]) -> Option<TableName> {
+        tables.iter().find_map(|table| self.wanted(table))
+    }
+
+    /// The table that a statement means, by the name that table maps have, when it is one of the selection.
+    fn wanted(&self, named: &TableName) -> Option<TableName> {
+        let name = if self.folds_names {
+            TableName::new(named.database.to_lowercase(), named.table.to_lowercase())
+        } else {
+            named.clone()
+        };
+        self.selection.contains(&name.database, &name.table).then_some(name)
     }
 
     // Files and positions
@@ -645,8 +687,8 @@ impl Decoder {
                 let uuid: [u8; 16] = input.array()?;
                 for _ in 0..input.u64()? {
                     let (first, end) = (input.u64()?, input.u64()?);
-                    if first == 0 || end <= first {
-                        return Err(Flaw::Short);
+                    if first == 0 || end <= first || end > Run::NUMBER_MAX + 1 {
+                        return Err(Flaw::Number);
                     }
                     set.add_run(uuid, Run { first, last: end - 1 });
                 }
@@ -709,9 +751,6 @@ impl Decoder {
         } else {
             None
         };
-        if self.tables.len() >= TABLES_MAX {
-            self.tables.clear();
-        }
         self.tables.insert(id, Table { body: event.body.into(), plan });
         Ok(None)
     }
@@ -792,14 +831,23 @@ impl Decoder {
         let mut input = Reader(event.body);
         let head = (|| {
             let id = input.uint(6)?;
-            input.u16()?;
+            let flags = input.u16()?;
             if versioned {
                 let extra = usize::from(input.u16()?);
                 input.take(extra.checked_sub(2).ok_or(Flaw::Short)?)?;
             }
-            Ok(id)
+            Ok((id, flags))
         })();
-        let id = head.map_err(|flaw| self.malformed(event, &flaw))?;
+        let (id, flags) = head.map_err(|flaw| self.malformed(event, &flaw))?;
+        let done = self.rows_of(id, input, op, out);
+        // The next statement brings its table maps again. Within one, those of all its tables are needed.
+        if flags & STATEMENT_END != 0 && self.tables.len() > TABLES_MAX {
+            self.tables.clear();
+        }
+        done
+    }
+
+    fn rows_of(&mut self, id: u64, mut input: Reader<'_>, op: Op, out: &mut BlockBuilder) -> Result<()> {
         let Some(table) = self.tables.get_mut(&id) else {
             // An event with this number carries no rows; it ends a statement.
             if id == 0xFF_FFFF {
@@ -810,7 +858,13 @@ impl Decoder {
         let Some(plan) = &mut table.plan else { return Ok(()) };
         let no = match plan.no {
             Some(no) => no,
-            None => *plan.no.insert(out.schema(&plan.schema)),
+            None => {
+                let no = out.schema(&plan.schema);
+                if let Some(known) = out.book().get(no) {
+                    plan.schema = Arc::clone(known);
+                }
+                *plan.no.insert(no)
+            }
         };
         match plan.rows(&mut input, op, no, self.group.time_ms, out) {
             Ok(changes) => {

@@ -50,6 +50,11 @@ impl<'a> Event<'a> {
         self.flags & FLAG_ARTIFICIAL != 0
     }
 
+    /// Whether the file that begins with this format description is still being written, or its server died.
+    pub fn is_in_use(&self) -> bool {
+        self.flags & FLAG_IN_USE != 0
+    }
+
     pub fn is_ignorable(&self) -> bool {
         self.flags & FLAG_IGNORABLE != 0
     }
@@ -170,6 +175,8 @@ pub(crate) enum Flaw {
     Decimal,
     /// A malformed JSON document.
     Json,
+    /// A number of a transaction that no server gives.
+    Number,
 }
 
 impl fmt::Display for Flaw {
@@ -181,6 +188,7 @@ impl fmt::Display for Flaw {
             Flaw::Temporal => "its date or time is out of range",
             Flaw::Decimal => "its digits are not decimal",
             Flaw::Json => "its JSON is malformed",
+            Flaw::Number => "its GTID has an impossible number",
         })
     }
 }

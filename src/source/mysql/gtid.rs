@@ -19,6 +19,11 @@ pub(crate) struct Run {
     pub last: u64,
 }
 
+impl Run {
+    /// Servers count transactions up to here.
+    pub const NUMBER_MAX: u64 = i64::MAX as u64 - 1;
+}
+
 /// The last transaction of a domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct MariaGtid {
@@ -47,7 +52,7 @@ impl GtidSet {
                 }
                 let (first, last) = field.split_once('-').unwrap_or((field, field));
                 let (first, last) = (number(first)?, number(last)?);
-                if first == 0 || last < first {
+                if first == 0 || last < first || last > Run::NUMBER_MAX {
                     return Err(NotAGtidSet(format!("{field:?} is no run of numbers")));
                 }
                 set.add_run(uuid, Run { first, last });
@@ -64,12 +69,18 @@ impl GtidSet {
     pub fn parse_mariadb(text: &str) -> Result<GtidSet, NotAGtidSet> {
         let mut domains = BTreeMap::new();
         for part in parts(text) {
-            let mut fields = part.split('-');
+            let mut fields = part.split('-').map(str::trim);
             let mut field = || fields.next().ok_or_else(|| NotAGtidSet(format!("{part:?} is no GTID")));
             let (domain, server_id, sequence) = (number(field()?)?, number(field()?)?, number(field()?)?);
-            let narrow =
-                |value: u64| u32::try_from(value).map_err(|_| NotAGtidSet(format!("{part:?} is no GTID")));
-            domains.insert(narrow(domain)?, MariaGtid { server_id: narrow(server_id)?, sequence });
+            let wrong = || NotAGtidSet(format!("{part:?} is no GTID"));
+            if fields.next().is_some() {
+                return Err(wrong());
+            }
+            let narrow = |value: u64| u32::try_from(value).map_err(|_| wrong());
+            let gtid = MariaGtid { server_id: narrow(server_id)?, sequence };
+            if domains.insert(narrow(domain)?, gtid).is_some() {
+                return Err(NotAGtidSet(format!("it has two transactions of the domain {domain}")));
+            }
         }
         Ok(GtidSet::MariaDb(domains))
     }
@@ -142,7 +153,9 @@ fn parts(text: &str) -> impl Iterator<Item = &str> {
 }
 
 fn number(text: &str) -> Result<u64, NotAGtidSet> {
-    text.trim().parse().map_err(|_| NotAGtidSet(format!("{text:?} is no number")))
+    let text = text.trim();
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| digits).ok_or_else(|| NotAGtidSet(format!("{text:?} is no number")))
 }
 
 #[cfg(test)]
@@ -174,12 +187,16 @@ mod tests {
             (format!("{A}:blue:1-3"), "tag \"blue\""),
             (format!("{A}:5-1"), "no run"),
             (A.to_owned(), "no numbers"),
+            (format!("{A}:+1"), "no number"),
+            (format!("{A}:1-18446744073709551615"), "no run"),
             ("x:1".into(), "no server UUID"),
         ] {
             let error = GtidSet::parse_mysql(&text).unwrap_err();
             assert!(error.0.contains(why), "{error:?}");
         }
-        assert!(GtidSet::parse_mariadb("0-1").is_err());
+        for text in ["0-1", "0-1-2-3", "0-1-5,0-2-7", "0-4294967296-1", "0-1-x"] {
+            assert!(GtidSet::parse_mariadb(text).is_err(), "{text}");
+        }
     }
 
     proptest! {

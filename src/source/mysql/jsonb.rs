@@ -10,6 +10,9 @@ use crate::model::value::{Date, Time};
 /// The server refuses documents that are nested deeper than 100.
 const DEPTH_MAX: usize = 101;
 
+/// No byte of a document stands for more bytes of text: a control character has six, all else fewer.
+const TEXT_GROWTH_MAX: usize = 16;
+
 const SMALL_OBJECT: u8 = 0x00;
 const LARGE_OBJECT: u8 = 0x01;
 const SMALL_ARRAY: u8 = 0x02;
@@ -37,19 +40,37 @@ pub(crate) fn append(document: &[u8], out: &mut Vec<u8>) -> Result<(), Flaw> {
     match document.split_first() {
         // What an ignored error leaves in a JSON column; the server shows it so.
         None => out.extend_from_slice(b"null"),
-        Some((kind, value)) => append_value(*kind, value, 0, out)?,
+        Some((kind, value)) => {
+            // Damaged containers may name the same bytes again and again; what is sound has a bounded text.
+            let end_max = out.len() + TEXT_GROWTH_MAX * document.len() + TEXT_GROWTH_MAX;
+            append_value(*kind, value, Limits { depth: 0, end_max }, out)?;
+        }
     }
     Ok(())
 }
 
-fn append_value(kind: u8, value: &[u8], depth: usize, out: &mut Vec<u8>) -> Result<(), Flaw> {
-    if depth > DEPTH_MAX {
+/// What keeps a damaged document from being read for ever.
+#[derive(Clone, Copy)]
+struct Limits {
+    depth: usize,
+    /// How long the output may become.
+    end_max: usize,
+}
+
+impl Limits {
+    fn inside(self) -> Limits {
+        Limits { depth: self.depth + 1, ..self }
+    }
+}
+
+fn append_value(kind: u8, value: &[u8], limits: Limits, out: &mut Vec<u8>) -> Result<(), Flaw> {
+    if limits.depth > DEPTH_MAX || out.len() > limits.end_max {
         return Err(Flaw::Json);
     }
     let mut input = Reader(value);
     match kind {
-        SMALL_OBJECT | LARGE_OBJECT => append_container(value, kind == LARGE_OBJECT, true, depth, out)?,
-        SMALL_ARRAY | LARGE_ARRAY => append_container(value, kind == LARGE_ARRAY, false, depth, out)?,
+        SMALL_OBJECT | LARGE_OBJECT => append_container(value, kind == LARGE_OBJECT, true, limits, out)?,
+        SMALL_ARRAY | LARGE_ARRAY => append_container(value, kind == LARGE_ARRAY, false, limits, out)?,
         LITERAL => append_literal(input.u8()?, out)?,
         INT16 => append_integer(input.u16()? as i16, out),
         UINT16 => append_integer(input.u16()?, out),
@@ -78,7 +99,7 @@ fn append_container(
     bytes: &[u8],
     large: bool,
     object: bool,
-    depth: usize,
+    limits: Limits,
     out: &mut Vec<u8>,
 ) -> Result<(), Flaw> {
     let width = if large { 4 } else { 2 };
@@ -109,10 +130,10 @@ fn append_container(
             _ => false,
         };
         if fits {
-            append_value(kind, inlined, depth + 1, out)?;
+            append_value(kind, inlined, limits.inside(), out)?;
         } else {
             let at = Reader(inlined).uint(width)? as usize;
-            append_value(kind, bytes.get(at..).ok_or(Flaw::Json)?, depth + 1, out)?;
+            append_value(kind, bytes.get(at..).ok_or(Flaw::Json)?, limits.inside(), out)?;
         }
     }
     out.push(if object { b'}' } else { b']' });
@@ -325,6 +346,18 @@ mod tests {
         ] {
             assert_eq!(double(value), text);
         }
+    }
+
+    #[test]
+    fn a_container_that_holds_itself_many_times_ends() {
+        // An array of 1000 arrays, each of which is the array itself.
+        let mut bytes = vec![LARGE_ARRAY];
+        bytes.extend_from_slice(&1000_u32.to_le_bytes());
+        bytes.extend_from_slice(&5008_u32.to_le_bytes());
+        for _ in 0..1000 {
+            bytes.extend_from_slice(&[LARGE_ARRAY, 0, 0, 0, 0]);
+        }
+        assert_eq!(append(&bytes, &mut Vec::new()), Err(Flaw::Json));
     }
 
     proptest! {

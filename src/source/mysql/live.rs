@@ -21,7 +21,7 @@ use crate::error::{Error, Kind, Result};
 use crate::model::block::{BlockBuilder, SchemaBook};
 use crate::model::connection::Connection;
 use crate::model::position::{Position, Seq};
-use crate::model::table::{TableName, TableSelection};
+use crate::model::table::{Pattern, TableName, TableSelection};
 use crate::source::{ChangeStream, Progress};
 
 /// So many heartbeats may be missed before the server counts as lost.
@@ -49,9 +49,15 @@ impl LiveStream {
         tables: TableSelection,
         server_id: ServerId,
     ) -> Result<LiveStream> {
+        if server.folds_names {
+            refuse_capitals(&tables)?;
+        }
         let gtid = server::parse_gtid(server.flavor, &from.gtid)?;
         let dump = Dump::open(&connection, server, from, &gtid, server_id, false).await?;
-        let decoder = Decoder::new(server.flavor, true, tables, from, gtid);
+        let mut decoder = Decoder::new(server.flavor, true, tables, from, gtid);
+        if server.folds_names {
+            decoder.fold_names();
+        }
         tracing::info!(
             connection = %connection.name,
             server = %server.identity.description,
@@ -122,6 +128,22 @@ impl ChangeStream for LiveStream {
         // The server notices a closed connection by itself; a farewell must not be waited for without end.
         let _ = tokio::time::timeout(Duration::from_secs(1), self.dump.stream.close()).await;
     }
+}
+
+/// Names with capitals would wait for ever at a server that knows small letters only.
+fn refuse_capitals(tables: &TableSelection) -> Result<()> {
+    for set in tables.sets() {
+        for Pattern(name) in set.include.iter().chain([&Pattern(set.database.clone())]) {
+            if name.to_lowercase() != *name {
+                return Err(Error::new(
+                    Kind::Script,
+                    format!("the server keeps names of tables in small letters, so it has no {name}"),
+                )
+                .advice(format!("write {}", name.to_lowercase())));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Goes through the binlog from `from` on without keeping anything, and returns the last place between two

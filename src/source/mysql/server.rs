@@ -17,6 +17,8 @@ pub(crate) struct Server {
     pub identity: Identity,
     /// Whether transactions have GTIDs that reading can begin at.
     pub has_gtids: bool,
+    /// Whether it keeps names of tables in small letters (`lower_case_table_names = 1`).
+    pub folds_names: bool,
 }
 
 /// A binlog file as the server lists it.
@@ -55,7 +57,8 @@ pub(crate) async fn examine(conn: &mut Conn, at: &str) -> Result<Server> {
         Flavor::MariaDb => (mariadb_identity(conn).await?, "MariaDB", true),
     };
     let description = format!("{name} {short} at {at}");
-    Ok(Server { flavor, identity: Identity { id, description }, has_gtids })
+    let names: Option<u8> = scalar(conn, "SELECT @@GLOBAL.lower_case_table_names").await?;
+    Ok(Server { flavor, identity: Identity { id, description }, has_gtids, folds_names: names == Some(1) })
 }
 
 /// MariaDB has no server UUID. What stands for it: the replication ids, which are unique among the servers that

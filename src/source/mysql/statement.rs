@@ -19,10 +19,11 @@ pub(crate) enum Statement {
     Truncate(TableName),
     /// A verb that changes rows, and every name in it that may be a table.
     Change(&'static str, Vec<TableName>),
+    /// A verb whose rows are never logged, such as of a partition that is dropped, and the tables that it changes.
+    Unlogged(&'static str, Vec<TableName>),
+    /// A verb that was logged because a function in it changes rows, nobody knows of which tables.
+    Opaque(&'static str),
     Drop(Vec<TableName>),
-    /// ALTER TABLE that moves or removes whole partitions or tablespaces, whose rows are not logged: its words, and
-    /// every name in it that may be a table.
-    Partition(String, Vec<TableName>),
     Other,
 }
 
@@ -36,7 +37,15 @@ pub(crate) fn read(text: &[u8], database: &str) -> Statement {
     }
     let text = String::from_utf8_lossy(text);
     let mut tokens = Tokens(&text);
-    let first = tokens.word();
+    let mut first = tokens.word();
+    // MariaDB's way to set variables for one statement: SET STATEMENT a = 1 FOR …
+    while first == "SET" {
+        if tokens.word() != "STATEMENT" {
+            return Statement::Other;
+        }
+        while tokens.next().is_some_and(|token| !token.is_word("FOR")) {}
+        first = tokens.word();
+    }
     match first.as_str() {
         "BEGIN" | "START" => Statement::Begin,
         "COMMIT" => Statement::Commit,
@@ -49,6 +58,8 @@ pub(crate) fn read(text: &[u8], database: &str) -> Statement {
         "XA" => match tokens.word().as_str() {
             "START" | "BEGIN" => Statement::XaStart,
             "END" => Statement::InTransaction,
+            "COMMIT" => Statement::Commit,
+            "ROLLBACK" => Statement::Rollback,
             _ => Statement::Other,
         },
         "TRUNCATE" => match table_names(tokens, database).into_iter().next() {
@@ -59,49 +70,116 @@ pub(crate) fn read(text: &[u8], database: &str) -> Statement {
             "TABLE" | "TABLES" => Statement::Drop(table_names(tokens, database)),
             _ => Statement::Other,
         },
-        "CREATE" if text.trim_end().to_ascii_uppercase().ends_with("START TRANSACTION") => {
-            Statement::CreateAndFill
-        }
-        "ALTER" => match partition_words(&text) {
-            Some(words) => Statement::Partition(words, table_names(tokens, database)),
-            None => Statement::Other,
-        },
+        "CREATE" => create(tokens, database),
+        "ALTER" => alter(tokens, database),
         "INSERT" => Statement::Change("INSERT", table_names(tokens, database)),
         "UPDATE" => Statement::Change("UPDATE", table_names(tokens, database)),
-        "DELETE" => Statement::Change("DELETE", table_names(tokens, database)),
+        "DELETE" => match whole_table(Tokens(tokens.0), database) {
+            Some(table) => Statement::Truncate(table),
+            None => Statement::Change("DELETE", table_names(tokens, database)),
+        },
         "REPLACE" => Statement::Change("REPLACE", table_names(tokens, database)),
         "LOAD" => Statement::Change("LOAD DATA", table_names(tokens, database)),
         "WITH" => Statement::Change("a change", table_names(tokens, database)),
+        "SELECT" => Statement::Opaque("SELECT"),
+        "DO" => Statement::Opaque("DO"),
+        "CALL" => Statement::Opaque("CALL"),
         _ => Statement::Other,
     }
 }
 
-/// `TRUNCATE PARTITION` and its like in an ALTER statement, unless the rows stay as they are.
-fn partition_words(text: &str) -> Option<String> {
-    let mut tokens = Tokens(text);
+/// A server that logs rows writes the SELECT of a CREATE TABLE as rows, and leaves it out of the text.
+fn create(mut tokens: Tokens<'_>, database: &str) -> Statement {
+    let mut word = tokens.word();
+    while matches!(word.as_str(), "OR" | "REPLACE") {
+        word = tokens.word();
+    }
+    if word != "TABLE" {
+        return Statement::Other;
+    }
+    let Some(table) = table_name(&mut tokens, database) else { return Statement::Other };
+    let mut last = [String::new(), String::new()];
+    let mut filled = false;
+    while let Some(token) = tokens.next() {
+        let word = match token {
+            Token::Word(word) => word.to_ascii_uppercase(),
+            _ => String::new(),
+        };
+        // VALUES is also the word of partitions.
+        filled |= word == "SELECT" || last[1] == "VALUES" && !matches!(word.as_str(), "LESS" | "IN");
+        last.rotate_left(1);
+        last[1] = word;
+    }
+    if filled {
+        Statement::Change("CREATE TABLE", vec![table])
+    } else if last == ["START", "TRANSACTION"] {
+        Statement::CreateAndFill
+    } else {
+        Statement::Other
+    }
+}
+
+/// Rows that come or go with a partition or a tablespace are in no event.
+fn alter(mut tokens: Tokens<'_>, database: &str) -> Statement {
+    let mut word = tokens.word();
+    while matches!(word.as_str(), "ONLINE" | "OFFLINE" | "IGNORE") {
+        word = tokens.word();
+    }
+    if word != "TABLE" {
+        return Statement::Other;
+    }
+    let mut tables: Vec<_> = table_name(&mut tokens, database).into_iter().collect();
+    let mut unlogged = None;
     let mut before = String::new();
     while let Some(token) = tokens.next() {
-        let Token::Word(word) = token else {
-            before.clear();
-            continue;
+        let word = match token {
+            Token::Word(word) => word.to_ascii_uppercase(),
+            _ => String::new(),
         };
-        let word = word.to_ascii_uppercase();
-        let removes = match word.as_str() {
-            "PARTITION" => {
-                matches!(
-                    before.as_str(),
-                    "DROP" | "TRUNCATE" | "EXCHANGE" | "CONVERT" | "DISCARD" | "IMPORT" | "TO"
-                )
-            }
-            "TABLESPACE" => matches!(before.as_str(), "DISCARD" | "IMPORT"),
-            _ => false,
+        let verb = match (before.as_str(), word.as_str()) {
+            ("DROP", "PARTITION" | "SUBPARTITION") => Some("DROP PARTITION"),
+            ("TRUNCATE", "PARTITION" | "SUBPARTITION") => Some("TRUNCATE PARTITION"),
+            ("EXCHANGE", "PARTITION" | "SUBPARTITION") => Some("EXCHANGE PARTITION"),
+            ("CONVERT", "PARTITION" | "TABLE") => Some("CONVERT PARTITION"),
+            ("DISCARD", "PARTITION" | "TABLESPACE") => Some("DISCARD TABLESPACE"),
+            ("IMPORT", "PARTITION" | "TABLESPACE") => Some("IMPORT TABLESPACE"),
+            _ => None,
         };
-        if removes {
-            return Some(format!("{before} {word}"));
+        unlogged = unlogged.or(verb);
+        if unlogged.is_some() && word == "TABLE" {
+            tables.extend(table_name(&mut tokens, database));
         }
         before = word;
     }
-    None
+    match unlogged {
+        Some(verb) => Statement::Unlogged(verb, tables),
+        None => Statement::Other,
+    }
+}
+
+/// The table of a DELETE that says nothing about its rows, as servers log one for each MEMORY table after a restart.
+fn whole_table(mut tokens: Tokens<'_>, database: &str) -> Option<TableName> {
+    if tokens.word() != "FROM" {
+        return None;
+    }
+    let table = table_name(&mut tokens, database)?;
+    tokens.next().is_none().then_some(table)
+}
+
+/// The table that a statement names next.
+fn table_name(tokens: &mut Tokens<'_>, database: &str) -> Option<TableName> {
+    let mut token = tokens.next()?;
+    while ["IF", "NOT", "EXISTS"].iter().any(|word| token.is_word(word)) {
+        token = tokens.next()?;
+    }
+    let first = token.into_name()?;
+    let mut ahead = Tokens(tokens.0);
+    if ahead.next() != Some(Token::Mark('.')) {
+        return Some(TableName::new(database, first));
+    }
+    let second = ahead.next()?.into_name()?;
+    tokens.0 = ahead.0;
+    Some(TableName::new(first, second))
 }
 
 fn savepoint(tokens: &mut Tokens<'_>) -> String {
@@ -157,6 +235,20 @@ enum Token<'a> {
     Quoted(String),
     Literal,
     Mark(char),
+}
+
+impl Token<'_> {
+    fn is_word(&self, expected: &str) -> bool {
+        matches!(self, Token::Word(word) if word.eq_ignore_ascii_case(expected))
+    }
+
+    fn into_name(self) -> Option<String> {
+        match self {
+            Token::Word(word) => Some(word.to_owned()),
+            Token::Quoted(name) => Some(name),
+            Token::Literal | Token::Mark(_) => None,
+        }
+    }
 }
 
 /// Splits SQL into tokens; comments are left out, and the text of executable comments is read.
@@ -268,7 +360,8 @@ mod tests {
             ("ROLLBACK TO `Sp 1`", Statement::RollbackTo("sp 1".into())),
             ("SAVEPOINT a", Statement::Savepoint("a".into())),
             ("XA START X'61',X'',1", Statement::XaStart),
-            ("XA COMMIT X'61',X'',1", Statement::Other),
+            ("XA COMMIT X'61',X'',1", Statement::Commit),
+            ("XA ROLLBACK X'61',X'',1", Statement::Rollback),
             ("TRUNCATE TABLE `or``ders`", Statement::Truncate(table("shop", "or`ders"))),
             ("truncate shop.t", Statement::Truncate(table("shop", "t"))),
             ("truncate other.t", Statement::Truncate(table("other", "t"))),
@@ -278,19 +371,49 @@ mod tests {
                 Statement::Drop(vec![table("shop", "a"), table("b", "c")]),
             ),
             ("CREATE TABLE `t` (`a` int) START TRANSACTION", Statement::CreateAndFill),
-            ("ALTER TABLE t ADD x INT -- BEGIN", Statement::Other),
-            ("ALTER TABLE t ADD PARTITION (PARTITION p1 VALUES IN (1))", Statement::Other),
-            ("ALTER TABLE t REORGANIZE PARTITION p0 INTO (PARTITION p1 VALUES IN (1))", Statement::Other),
-            ("ALTER TABLE t DROP `PARTITION`, COMMENT 'DROP PARTITION'", Statement::Other),
+            ("CREATE PROCEDURE p() START TRANSACTION", Statement::Other),
             (
-                "alter table t truncate partition p0",
-                Statement::Partition(
-                    "TRUNCATE PARTITION".into(),
-                    ["t", "truncate", "partition", "p0"].map(|name| table("shop", name)).into(),
-                ),
+                "CREATE TABLE t (a INT) PARTITION BY RANGE (a) (PARTITION p VALUES LESS THAN (3))",
+                Statement::Other,
             ),
+            ("ALTER TABLE t ADD x INT -- BEGIN", Statement::Other),
+            ("ALTER TABLE t COMMENT 'DROP PARTITION p', CONVERT TO CHARACTER SET utf8mb4", Statement::Other),
+            ("ALTER TABLE t REORGANIZE PARTITION a, b INTO (PARTITION c VALUES IN (1))", Statement::Other),
+            ("SET STATEMENT max_statement_time=1 FOR TRUNCATE t", Statement::Truncate(table("shop", "t"))),
+            ("SET PASSWORD FOR u = 'x'", Statement::Other),
+            ("DELETE FROM `shop`.`m`", Statement::Truncate(table("shop", "m"))),
+            ("DELETE FROM m /* generated by server */", Statement::Truncate(table("shop", "m"))),
+            ("SELECT `shop`.`f`(1)", Statement::Opaque("SELECT")),
         ] {
             assert_eq!(read(text.as_bytes(), "shop"), meaning, "{text}");
+        }
+    }
+
+    #[test]
+    fn rows_that_no_event_has_are_noticed() {
+        for (text, verb, tables) in [
+            ("ALTER TABLE t DROP PARTITION p0", "DROP PARTITION", vec![table("shop", "t")]),
+            (
+                "alter table if exists b . `t` truncate partition all",
+                "TRUNCATE PARTITION",
+                vec![table("b", "t")],
+            ),
+            (
+                "ALTER TABLE t EXCHANGE PARTITION p WITH TABLE b.u WITHOUT VALIDATION",
+                "EXCHANGE PARTITION",
+                vec![table("shop", "t"), table("b", "u")],
+            ),
+            ("ALTER TABLE t IMPORT TABLESPACE", "IMPORT TABLESPACE", vec![table("shop", "t")]),
+        ] {
+            assert_eq!(read(text.as_bytes(), "shop"), Statement::Unlogged(verb, tables), "{text}");
+        }
+        for text in [
+            "CREATE TABLE t SELECT 1 AS a",
+            "CREATE OR REPLACE TABLE IF NOT EXISTS t (a INT) AS WITH x AS (SELECT 1) SELECT * FROM x",
+            "CREATE TABLE t AS VALUES ROW(1)",
+        ] {
+            let filled = Statement::Change("CREATE TABLE", vec![table("shop", "t")]);
+            assert_eq!(read(text.as_bytes(), "shop"), filled, "{text}");
         }
     }
 

@@ -219,8 +219,10 @@ impl Shared {
                 Arc::make_mut(&mut state.segments).extend(appended.created);
             }
             let acknowledged = appended.tail.is_some();
-            if let Some((next, commit, knowledge)) = appended.tail {
+            if let Some((next, commit)) = appended.tail {
                 state.tail = Tail { next, commit: Some(commit) };
+            }
+            if let Some(knowledge) = appended.knowledge {
                 state.knowledge = knowledge;
             }
             let tail = state.tail.clone();

@@ -57,8 +57,10 @@ pub(super) struct Appended {
     pub sealed: Vec<Arc<Segment>>,
     /// Segments that are new.
     pub created: Vec<Arc<Segment>>,
-    /// The new end, and what is known there; `None` when no transaction ended.
-    pub tail: Option<(Seq, Commit, Knowledge)>,
+    /// The new end; `None` when no transaction ended.
+    pub tail: Option<(Seq, Commit)>,
+    /// What is known at the new end, when that has grown.
+    pub knowledge: Option<Knowledge>,
 }
 
 /// An append that is under way.
@@ -227,15 +229,16 @@ impl Writer {
         }
         self.pending.extend(contents.into_iter().flat_map(|content| content.notes));
         let last = blocks.iter().rev().find_map(|block| Some((block.end(), block.commit.clone()?)));
-        let tail = last.map(|(next, commit)| {
-            (self.committed, self.transaction) = (next, next);
-            let complete = self.pending.partition_point(|note| note.seq < next);
+        let mut knowledge = None;
+        if let Some((next, _)) = &last {
+            (self.committed, self.transaction) = (*next, *next);
+            let complete = self.pending.partition_point(|note| note.seq < *next);
             for note in self.pending.drain(..complete) {
                 self.knowledge.learn(&note).expect("the note was learned when it was examined");
             }
-            (next, commit, self.knowledge.clone())
-        });
-        Appended { sealed: batch.sealed, created: batch.created, tail }
+            knowledge = (complete > 0).then(|| self.knowledge.clone());
+        }
+        Appended { sealed: batch.sealed, created: batch.created, tail: last, knowledge }
     }
 
     /// Takes back what a failed append left. When that is not certain to have succeeded, nothing more is written.

@@ -1,0 +1,138 @@
+//! What is shown on standard error while something runs: a progress line at the bottom of a terminal with messages
+//! and log lines above it, or log lines alone where standard error is no terminal.
+
+use std::io::{self, IsTerminal, Write};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use lode::plan::Plan;
+use lode::run::event::FAILURES;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
+
+/// Whether standard error takes colours.
+pub fn has_colors() -> bool {
+    let is_off = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    is_capable_terminal() && !is_off
+}
+
+/// An error in the style of the findings in scripts.
+pub fn error_text(message: &str, advice: Option<&str>, colors: bool) -> String {
+    let [red, bold, blue, plain] =
+        if colors { ["\x1b[1;91m", "\x1b[1m", "\x1b[1;94m", "\x1b[0m"] } else { [""; 4] };
+    let mut text = format!("{red}error{plain}{bold}: {message}{plain}\n");
+    if let Some(advice) = advice {
+        text.push_str(&format!("  {blue}={plain} {bold}help{plain}: {advice}\n"));
+    }
+    text
+}
+
+fn is_capable_terminal() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// Standard error, shared by the progress line, messages and log lines.
+#[derive(Clone)]
+pub struct Screen {
+    is_terminal: bool,
+    bar: Option<ProgressBar>,
+}
+
+impl Screen {
+    /// For running `plan`. When its rows are shown on the same terminal, they are the progress; a line between them
+    /// would garble them.
+    pub fn new(plan: &Plan) -> Screen {
+        let is_terminal = is_capable_terminal();
+        let bar = (is_terminal && !(io::stdout().is_terminal() && shows_rows(plan))).then(|| {
+            let bar = ProgressBar::new_spinner();
+            bar.set_style(
+                ProgressStyle::with_template("{spinner} {wide_msg}").expect("the template is constant"),
+            );
+            bar
+        });
+        Screen { is_terminal, bar }
+    }
+
+    /// Whether a person is looking.
+    pub fn is_terminal(&self) -> bool {
+        self.is_terminal
+    }
+
+    /// Sets the progress line. False when there is none.
+    pub fn progress(&self, line: String) -> bool {
+        let Some(bar) = &self.bar else { return false };
+        bar.set_message(line);
+        bar.tick();
+        true
+    }
+
+    /// Prints whole lines, above the progress line when there is one.
+    pub fn print(&self, text: &str) {
+        if text.is_empty() {
+            return;
+        }
+        // Nobody is left to be told when standard error is gone.
+        let print = || drop(io::stderr().write_all(text.as_bytes()));
+        match &self.bar {
+            Some(bar) => bar.suspend(print),
+            None => print(),
+        }
+    }
+
+    /// Removes the progress line.
+    pub fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// Shows log lines: warnings on a terminal, where the progress line and messages say the rest; more elsewhere.
+    /// `LODE_LOG` says otherwise.
+    pub fn listen_to_logs(&self) {
+        let default = if self.is_terminal { format!("warn,{FAILURES}=off") } else { "info".to_owned() };
+        let filter = EnvFilter::try_from_env("LODE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+        let screen = self.clone();
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(move || Lines(screen.clone()))
+            .with_ansi(has_colors())
+            .with_target(false)
+            .with_timer(Clock { short: self.is_terminal })
+            .init();
+    }
+}
+
+/// Whether a sink writes to standard output.
+fn shows_rows(plan: &Plan) -> bool {
+    let mut routes = plan.pipelines.values().flat_map(|pipeline| &pipeline.routes);
+    routes.any(|route| route.sink.kind == "jsonl" && route.sink.target == "-")
+}
+
+/// Takes log lines; each comes whole.
+struct Lines(Screen);
+
+impl Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.print(&String::from_utf8_lossy(line));
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The time of a log line: by the wall clock for a person, in UTC with its date for a file.
+struct Clock {
+    short: bool,
+}
+
+impl FormatTime for Clock {
+    fn format_time(&self, out: &mut Writer<'_>) -> std::fmt::Result {
+        if self.short {
+            write!(out, "{}", jiff::Zoned::now().strftime("%H:%M:%S"))
+        } else {
+            write!(out, "{:.3}", jiff::Timestamp::now())
+        }
+    }
+}
