@@ -201,9 +201,14 @@ async fn an_insert_of_defaults_only() {
             .run(&[
                 "CREATE DATABASE shop",
                 "CREATE TABLE shop.t (id INT PRIMARY KEY DEFAULT 3, v INT DEFAULT 7, w INT)",
+                "CREATE TABLE shop.n (id INT PRIMARY KEY, v INT, w VARCHAR(9), x TEXT)",
             ])
             .await;
         let mut reading = Reading::now(&server, "shop").await;
+        server
+            .run(&["INSERT INTO shop.n (id, w) VALUES (1, 'x')", "INSERT INTO shop.n (id) VALUES (2), (3)"])
+            .await;
+        reading.go_on().await.unwrap().must_equal(&server, "shop").await;
         server.run(&["INSERT INTO shop.t (id) VALUES (1)"]).await;
         assert_eq!(reading.go_on().await.unwrap().sorted("t"), [["1", "absent", "absent"]]);
         server.run(&["INSERT INTO shop.t () VALUES ()"]).await;

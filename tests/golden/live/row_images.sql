@@ -2,7 +2,7 @@ CREATE TABLE t (id INT PRIMARY KEY, a INT UNSIGNED DEFAULT 5, b VARCHAR(10), c T
 CREATE TABLE bare (a INT, b INT);
 -- lode: start
 SET SESSION binlog_row_image = 'MINIMAL';
-INSERT INTO t (id) VALUES (1);
+INSERT INTO t (id, a, d) VALUES (1, 5, 7);
 INSERT INTO t VALUES (2, 4294967295, 'two', 'text', 1), (3, NULL, NULL, NULL, 3);
 UPDATE t SET b = 'one' WHERE id = 1;
 UPDATE t SET b = NULL WHERE id = 2;

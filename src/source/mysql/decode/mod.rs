@@ -109,6 +109,8 @@ struct Table {
 struct Plan {
     schema: Arc<TableSchema>,
     codecs: Vec<Codec>,
+    /// For each column, whether a new row that does not name it has NULL there.
+    null_by_default: Vec<bool>,
     /// The schema's number in the log that is being written.
     no: Option<SchemaNo>,
 }

@@ -70,6 +70,7 @@ impl Decoder {
         }
         let mut columns = Vec::with_capacity(map.columns.len());
         let mut codecs = Vec::with_capacity(map.columns.len());
+        let mut null_by_default = Vec::with_capacity(map.columns.len());
         for (index, column) in map.columns.iter().enumerate() {
             // With names of its own, a row may be older than today's definition, which then is only a hint.
             let described = known.and_then(|known| match &column.name {
@@ -94,6 +95,7 @@ impl Decoder {
             })?;
             columns.push(Column { name: column_name, ty, nullable: column.nullable });
             codecs.push(codec);
+            null_by_default.push(described.is_some_and(|described| described.null_by_default));
         }
         let places = |names: &[String]| -> Option<Vec<u16>> {
             names
@@ -110,7 +112,7 @@ impl Decoder {
             .map(|known| known.unique_keys.iter().filter_map(|key| places(key)).collect())
             .unwrap_or_default();
         let schema = Arc::new(TableSchema { name, columns, primary_key, unique_keys });
-        Ok(Plan { schema, codecs, no: None })
+        Ok(Plan { schema, codecs, null_by_default, no: None })
     }
 
     pub(super) fn rows(&mut self, event: &Event<'_>, op: Op, out: &mut BlockBuilder) -> Result<()> {
@@ -227,7 +229,11 @@ impl Plan {
             return Err(Flaw::Short.into());
         }
         let bitmap = self.codecs.len().div_ceil(8);
-        let first = Presence::new(input.take(bitmap)?, self.codecs.len());
+        let mut first = Presence::new(input.take(bitmap)?, self.codecs.len());
+        if op == Op::Insert {
+            let known = |(at, null): (usize, &bool)| *null || bit(first.bits, at);
+            first.rest_is_null = self.null_by_default.iter().enumerate().all(known);
+        }
         let second =
             if op == Op::Update { Presence::new(input.take(bitmap)?, self.codecs.len()) } else { first };
         if input.is_empty() {
@@ -275,7 +281,7 @@ impl Plan {
     ) -> Result<(), RowFlaw> {
         let nulls = input.take(presence.count.div_ceil(8))?;
         let complete = presence.count == self.codecs.len();
-        let mut image = ImageWriter::new(out, self.codecs.len(), !complete);
+        let mut image = ImageWriter::new(out, self.codecs.len(), !complete && !presence.rest_is_null);
         if complete {
             for (index, codec) in self.codecs.iter().enumerate() {
                 if bit(nulls, index) {
@@ -289,7 +295,11 @@ impl Plan {
         let mut place = 0;
         for (index, codec) in self.codecs.iter().enumerate() {
             if !bit(presence.bits, index) {
-                image.absent();
+                if presence.rest_is_null {
+                    image.null();
+                } else {
+                    image.absent();
+                }
                 continue;
             }
             if bit(nulls, place) {
@@ -308,11 +318,14 @@ impl Plan {
 struct Presence<'a> {
     bits: &'a [u8],
     count: usize,
+    /// A new row has NULL in all other columns.
+    rest_is_null: bool,
 }
 
 impl<'a> Presence<'a> {
     fn new(bits: &'a [u8], columns: usize) -> Self {
-        Presence { bits, count: (0..columns).filter(|index| bit(bits, *index)).count() }
+        let count = (0..columns).filter(|index| bit(bits, *index)).count();
+        Presence { bits, count, rest_is_null: false }
     }
 }
 
