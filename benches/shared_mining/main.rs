@@ -19,7 +19,7 @@ mod workload;
 use std::env;
 use std::path::Path;
 
-use report::Report;
+use report::{Report, load_average};
 use workload::Source;
 
 const SECTIONS: [&str; 4] = ["mining", "fan_out", "latency", "memory"];
@@ -35,8 +35,9 @@ fn main() {
     let (rows, rounds) = (number("LODE_BENCH_ROWS", 1_000_000), number("LODE_BENCH_ROUNDS", 3));
 
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let load_before = load_average();
     let source = runtime.block_on(Source::start(rows));
-    let mut report = runtime.block_on(Report::new(rows, &source.server));
+    let mut report = runtime.block_on(Report::new(rows, &source.server, &load_before));
     if is_wanted("mining") {
         mining::measure(&runtime, &source, rounds, &mut report);
     }

@@ -23,20 +23,18 @@ struct Bar {
 
 impl Report {
     /// An empty report that names the machine.
-    pub async fn new(rows: u64, server: &Server) -> Self {
+    pub async fn new(rows: u64, server: &Server, load_before: &str) -> Self {
         let cpu = field("/proc/cpuinfo", "model name");
         let memory = field("/proc/meminfo", "MemTotal");
         let cores = std::thread::available_parallelism().map_or(0, usize::from);
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-        // Whoever else is at work on the machine shows in the figures, most of all in the latencies.
-        let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
         let machine = format!(
             "{cores} cores of {cpu}, {memory} memory, Linux {}, MariaDB {}, {}, load average {} before. \
              {} changes a workload.\n",
             kernel.trim(),
             server.value("SELECT VERSION()").await,
             jiff::Zoned::now().date(),
-            load.split_whitespace().next().unwrap_or("unknown"),
+            load_before,
             thousands(rows),
         );
         Report { machine, sections: String::new(), bars: Vec::new() }
@@ -88,12 +86,18 @@ impl Report {
     }
 }
 
+/// How much is going on at the machine: it shows in the figures, most of all in the latencies.
+pub fn load_average() -> String {
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    load.split_whitespace().next().unwrap_or("unknown").to_owned()
+}
+
 /// `1,234,567`.
 pub fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

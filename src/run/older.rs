@@ -1,6 +1,7 @@
 //! The older blocks of a log, for pipelines that lag: read from the store once for all that are about equally far.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::Result;
@@ -17,12 +18,17 @@ const LANES: usize = 4;
 /// Pipelines that are less than about so many entries apart wait for each other's reads.
 const NEAR: u64 = 8192;
 
+/// So many turns a pipeline gives to others before it reads on ahead of them.
+const TURNS: usize = 8;
+
 /// Reads the store of one log. Pipelines that start together would all read the same blocks, and each would pay for
 /// decompressing them.
 #[derive(Debug, Default)]
 pub struct Older {
     kept: Mutex<Kept>,
     lanes: [tokio::sync::Mutex<()>; LANES],
+    /// Where the last read began.
+    last: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -43,11 +49,24 @@ impl Older {
         if !blocks.is_empty() {
             return Ok(blocks);
         }
+        // Whoever is behind goes first, finds in memory what was read before, and comes closer. Otherwise pipelines would
+        // drift apart until each reads alone.
+        for _ in 0..TURNS {
+            if from.0 < self.last.load(Ordering::Relaxed) {
+                break;
+            }
+            tokio::task::yield_now().await;
+            let blocks = self.kept(from);
+            if !blocks.is_empty() {
+                return Ok(blocks);
+            }
+        }
         let _reading = self.lanes[(from.0 / NEAR) as usize % LANES].lock().await;
         let blocks = self.kept(from);
         if !blocks.is_empty() {
             return Ok(blocks);
         }
+        self.last.store(from.0, Ordering::Relaxed);
         let blocks = log.read(from, READ_BYTES).await?;
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         for block in &blocks {
