@@ -2,6 +2,7 @@
 //!
 //! To add a transcript, drop a file of command lines into `tests/golden/cli` and review its snapshot.
 
+mod support;
 #[path = "support/transcript.rs"]
 mod transcript;
 
@@ -14,6 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
+use support::servers::MariaDb;
 use transcript::Desk;
 
 /// How long something may take that takes a moment, on a busy machine.
@@ -73,6 +75,28 @@ fn without_a_terminal_log_lines_tell_what_happens() {
         assert!(log.contains(line), "{line} in {log}");
     }
     assert!(!log.contains('\x1b'), "no colours outside of terminals: {log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password_ends_the_run_with_one_error_and_its_advice() {
+    let server = MariaDb::start(&[]).await;
+    server.sql("CREATE DATABASE shop; CREATE USER lode IDENTIFIED BY 'right'").await;
+    let desk = Desk::new();
+    let script = format!(
+        r#"connection shop = mysql "mysql://lode@127.0.0.1:{}/shop" {{ password = env("SHOP_PASSWORD") }}
+pipeline a = source mysql shop.orders share_mining -> sink null
+pipeline b = source mysql shop.orders share_mining -> [ sink null, sink null ]
+"#,
+        server.port()
+    );
+    fs::write(desk.path().join("wrong.lode"), script).unwrap();
+    let mut command = desk.command("lode run wrong.lode");
+    let output = command.env("SHOP_PASSWORD", "wr0ng").output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    let text = stderr(&output);
+    assert_eq!(text.matches("error:").count(), 1, "{text}");
+    assert_eq!(text.matches("check the user in the URL and the setting password").count(), 1, "{text}");
+    assert!(!text.contains("wr0ng"), "{text}");
 }
 
 #[test]

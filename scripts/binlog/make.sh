@@ -5,6 +5,8 @@ set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d)
+# A MariaDB server that starts removes the temporary tables that others have in a shared folder.
+export TMPDIR=$work
 server=
 finish() {
     if [[ -n $server ]]; then

@@ -22,8 +22,8 @@ pub const SHARE_MINING: &[SettingSpec] = &[
     SettingSpec::new(
         "start",
         SettingType::Start,
-        Some("now"),
-        "Where mining begins when the log is empty; afterwards it goes on where the log ends.",
+        None,
+        "Where mining begins when the log is empty, by default now, or with the oldest of binlog files; afterwards it goes on where the log ends.",
     ),
     SettingSpec::new(
         "threads",
@@ -57,7 +57,7 @@ pub const PIPELINE: &[SettingSpec] = &[
         "start",
         SettingType::Start,
         None,
-        "Where the pipeline begins when it has no cursor yet; by default at the oldest change of its log, or now without one.",
+        "Where the pipeline begins when it has no cursor yet; by default at the oldest change of its log; without a log now, or with the oldest of binlog files.",
     ),
     SettingSpec::new(
         "on_error",

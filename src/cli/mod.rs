@@ -342,12 +342,16 @@ fn show(checked: &Checked) -> Option<&Model> {
     checked.model.as_ref()
 }
 
+/// Shows the findings, and a blank line before whatever comes next.
 fn show_findings(findings: &[Diagnostic], sources: &SourceMap) {
-    eprint!("{}", render(findings, sources, screen::has_colors()));
+    if findings.is_empty() {
+        return;
+    }
+    eprintln!("{}", render(findings, sources, screen::has_colors()));
     let Some(first) = findings.iter().find(|finding| finding.is_error()) else { return };
     let errors = findings.iter().filter(|finding| finding.is_error()).count();
     let plural = if errors == 1 { "" } else { "s" };
-    eprintln!("\n{errors} error{plural}; `lode explain {}` says more", first.code.as_str());
+    eprintln!("{errors} error{plural}; `lode explain {}` says more", first.code.as_str());
 }
 
 /// Writes to standard output. A reader that has gone (`lode plan | head`) is no error.

@@ -155,8 +155,8 @@ impl Progress<'_> {
 fn lag(ms: i64) -> String {
     match ms {
         ..1_000 => format!("{ms} ms"),
-        ..60_000 => format!("{:.1} s", ms as f64 / 1_000.0),
-        ..7_200_000 => format!("{} min", ms / 60_000),
+        1_000..60_000 => format!("{:.1} s", ms as f64 / 1_000.0),
+        60_000..7_200_000 => format!("{} min", ms / 60_000),
         _ => format!("{} h", ms / 3_600_000),
     }
 }

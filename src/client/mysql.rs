@@ -211,18 +211,20 @@ fn refusal(error: &ServerError, doing: &str) -> Error {
         1049 => error_of.advice("check the database at the end of the URL"),
         1130 => error_of.advice("let the user log in from this host: CREATE USER <user>@<host>"),
         1290 | 1836 | 3100 => error_of.advice("the server is read-only; use the primary"),
+        4052 => error_of.advice(SAME_ID),
         1381 | 1373 => error_of.advice("switch the binlog on: log_bin in the server's configuration"),
         _ => error_of,
     }
 }
+
+const SAME_ID: &str = "another replica has the same id: set server_id of the connection to one that is free";
 
 /// Error 1236 stands for everything that can be wrong with a dump; only its text tells which.
 fn dump_refusal(said: &str, message: String) -> Error {
     let said = said.to_ascii_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| said.contains(word));
     if says(&["same server_uuid", "same server_id", "same server-id", "server_uuid/server_id"]) {
-        return Error::new(Kind::Environment, message)
-            .advice("another replica has the same id: set server_id of the connection to one that is free");
+        return Error::new(Kind::Environment, message).advice(SAME_ID);
     }
     if says(&["max_allowed_packet"]) {
         return Error::new(Kind::Environment, message)
@@ -247,9 +249,8 @@ fn dump_refusal(said: &str, message: String) -> Error {
     ]) {
         return Error::new(Kind::Gap, message)
             .advice(
-                "the server no longer has this place: copy the tables anew, or accept the gap, and then begin behind it \
-                 with another log (share_mining … via embedded.<name>), or under another name when the pipeline \
-                 reads the source itself",
+                "the server no longer has this place: copy the tables anew, or accept the gap; then begin behind it \
+                 under a new name of the pipeline, and with shared mining also of the log (via embedded.<name>)",
             );
     }
     if says(&["bogus data", "truncated in the middle", "corrupt", "checksum"]) {

@@ -18,7 +18,6 @@ use self::status::Status;
 use crate::check::{self, Checked, Input, Model, System};
 use crate::error::{Error, Kind, Result, ResultExt};
 use crate::model::connection::Connection;
-use crate::model::spec::Start;
 use crate::plan::build::build;
 use crate::plan::{InputPlan, MinePlan, PipelinePlan, Plan, RoutePlan, Through};
 use crate::run::event::{Event, Events};
@@ -266,7 +265,7 @@ impl Engine {
             name: plan.name.clone(),
             source: Arc::clone(&source),
             log,
-            start: plan.settings.start("start").unwrap_or(Start::Now),
+            start: plan.settings.start("start").unwrap_or_else(|| source.default_start()),
             policy: policy(plan),
         };
         let mine = Mine::new(parts, self.events.clone());

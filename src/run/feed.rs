@@ -77,7 +77,7 @@ impl Origin {
             }
             Origin::Direct { source, .. } => {
                 let identity = source.identify().await?;
-                let position = source.resolve(&start.unwrap_or(Start::Now)).await?;
+                let position = source.resolve(&start.unwrap_or_else(|| source.default_start())).await?;
                 Ok(Cursor { source: identity.id, log: None, next: Seq(0), position: Some(position) })
             }
         }

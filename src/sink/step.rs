@@ -1,12 +1,13 @@
 //! What a change asks of a target table that is kept equal to its source.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::sync::Arc;
 
 use crate::error::{Error, Kind, Result};
 use crate::model::block::Op;
 use crate::model::change::Change;
-use crate::model::row::{Row, RowView};
+use crate::model::row::{ImageWriter, Row, RowView};
 use crate::model::schema::{ColumnType, TableSchema};
 use crate::model::value::Value;
 
@@ -70,6 +71,7 @@ pub(super) fn steps(change: &Change) -> Result<[Option<Step<'_>>; 2]> {
         Op::Truncate => one(Step::Clear),
         Op::Insert => {
             let row = change.after.as_ref().ok_or_else(|| missing("after it"))?;
+            require_whole(change)?;
             if key_columns(&row.schema).is_empty() {
                 return one(Step::Add { row });
             }
@@ -110,6 +112,23 @@ pub(super) fn steps(change: &Change) -> Result<[Option<Step<'_>>; 2]> {
             }
         }
     }
+}
+
+/// The change for a table that gets a row for every change: what a minimal image leaves out of the row after an update is
+/// taken from the row before it, where the key is.
+pub(super) fn filled(change: &Change) -> Cow<'_, Change> {
+    let (Some(before), Some(after)) = (&change.before, &change.after) else { return Cow::Borrowed(change) };
+    if after.view().is_complete() || before.schema != after.schema {
+        return Cow::Borrowed(change);
+    }
+    let columns = &after.schema.columns;
+    let mut image = Vec::with_capacity(before.image.len() + after.image.len());
+    let mut writer = ImageWriter::new(&mut image, columns.len(), true);
+    for (column, (before, after)) in columns.iter().zip(before.view().raw().zip(after.view().raw())) {
+        writer.copy(&column.ty, after.or(before));
+    }
+    let row = Row { schema: Arc::clone(&after.schema), image: image.into() };
+    Cow::Owned(Change { after: Some(row), ..change.clone() })
 }
 
 /// Positions of the columns that tell rows apart: the primary key, or else the first unique key that cannot be NULL.
@@ -236,6 +255,23 @@ fn same_key_names(before: &Row, after: &Row) -> bool {
 
 fn key_moved(before: &Row, after: &Row) -> bool {
     !same_key_names(before, after) || !same_values(before, after, key_columns(&after.schema))
+}
+
+/// A column that the image of a new row lacks has its default, which only the source knows. It must not become NULL.
+pub(super) fn require_whole(change: &Change) -> Result<()> {
+    let new = change.after.as_ref().filter(|_| change.op == Op::Insert);
+    let Some(row) = new.filter(|row| !row.view().is_complete()) else { return Ok(()) };
+    let absent = (0..row.schema.columns.len()).find(|&at| !row.view().is_present(at)).unwrap_or_default();
+    Err(Error::new(
+        Kind::Data,
+        format!(
+            "the new row of table {} with {} does not say the value of column {}, which is its default",
+            change.table.name,
+            describe_key(row),
+            row.schema.columns[absent].name
+        ),
+    )
+    .advice("set binlog_row_image = FULL at the source"))
 }
 
 fn require_key(row: &Row) -> Result<()> {

@@ -84,6 +84,11 @@ struct FolderSource {
 #[async_trait]
 impl Source for FolderSource {
     /// The first transaction of the oldest file tells folders apart: which server wrote it, when, and which it was.
+    /// Whoever points to files wants what is in them.
+    fn default_start(&self) -> Start {
+        Start::Earliest
+    }
+
     async fn identify(&self) -> Result<Identity> {
         let files = self.files()?;
         let first = files.first().ok_or_else(|| self.empty())?;
@@ -202,7 +207,13 @@ impl FolderSource {
         let gtid =
             gtid.map_err(|why| Error::new(Kind::Data, format!("cannot read the set of GTIDs: {}", why.0)))?;
         let decoder = Decoder::new(flavor, false, tables, from, gtid);
-        Ok(FileStream { folder: self.folder.clone(), file: from.file.clone(), reader: Some(reader), decoder })
+        Ok(FileStream {
+            folder: self.folder.clone(),
+            file: from.file.clone(),
+            reader: Some(reader),
+            decoder,
+            unfinished: false,
+        })
     }
 
     /// Goes on from `from` while `before` is true of the last place between two transactions and the next commit time.
@@ -238,6 +249,9 @@ struct FileStream {
     file: String,
     reader: Option<FileReader>,
     decoder: Decoder,
+    /// The file before this one does not say that it ends. That is right only when its server died: the first file
+    /// after a start has the time of it, and one that follows in a running server has none.
+    unfinished: bool,
 }
 
 impl FileStream {
@@ -247,6 +261,15 @@ impl FileStream {
             let Some(reader) = &mut self.reader else { return Ok(None) };
             if let Some(event) = reader.next()? {
                 let size = event.size as usize;
+                if event.kind == kind::FORMAT_DESCRIPTION
+                    && std::mem::take(&mut self.unfinished)
+                    && event.body.get(52..56) == Some(&[0; 4])
+                {
+                    return Err(self
+                        .decoder
+                        .error(Kind::Gap, "the file before this one was copied while it was written")
+                        .advice("copy it from the server again"));
+                }
                 if event.kind == kind::TRANSACTION_PAYLOAD {
                     take(&mut self.decoder, &event, out)?;
                     unpack(&mut self.decoder, event.body, out)?;
@@ -256,14 +279,14 @@ impl FileStream {
                 }
                 return Ok(Some(size));
             }
-            let (torn, unfinished) = (reader.torn, reader.in_use && !reader.closed);
+            let torn = reader.torn;
+            self.unfinished = !reader.closed;
             self.reader = None;
             let Some(next) = self.following()? else { return Ok(None) };
-            if torn || unfinished {
-                let what = if torn { "ends within an event" } else { "was copied while it was written" };
+            if torn {
                 return Err(self
                     .decoder
-                    .error(Kind::Gap, format!("{} {what}, but {next} follows it", self.file))
+                    .error(Kind::Gap, format!("{} ends within an event, but {next} follows it", self.file))
                     .advice("copy the file from the server again"));
             }
             if self.decoder.in_transaction() {
@@ -373,8 +396,6 @@ struct FileReader {
     offset: u64,
     buffer: Vec<u8>,
     checksums: bool,
-    /// The server had the file open for writing.
-    in_use: bool,
     /// The last event was the one that the server ends a file with.
     closed: bool,
     /// An event was cut off at the end.
@@ -398,7 +419,6 @@ impl FileReader {
             offset,
             buffer: Vec::new(),
             checksums: false,
-            in_use: false,
             closed: false,
             torn: false,
         })
@@ -464,7 +484,6 @@ impl FileReader {
             // It says whether events have checksums, in the byte before its own.
             let (rest, sum) = body.split_last_chunk::<4>().ok_or_else(|| wrong("a short event"))?;
             let (byte, rest) = rest.split_last().ok_or_else(|| wrong("a short event"))?;
-            self.in_use = event.is_in_use();
             self.checksums = match byte {
                 0 => false,
                 1 => true,

@@ -27,6 +27,11 @@ pub trait SourceKind: Send + Sync {
 /// A system whose changes can be read. Cheap to keep; a connection is opened by the calls that need one.
 #[async_trait]
 pub trait Source: Send + Sync {
+    /// Where reading begins when nobody says: now, as what was before is mostly not wanted.
+    fn default_start(&self) -> Start {
+        Start::Now
+    }
+
     /// Asks the server who it is. Two connections with the same identity are mined once.
     ///
     /// # Errors

@@ -251,7 +251,7 @@ fn shorten(cell: &str) -> String {
     }
 }
 
-/// A message without what differs between runs: database, place in the binlog.
+/// A message without what differs between runs: database, place in the binlog, number of the log's entry.
 pub fn neutral(message: &str, world: &World) -> String {
     let message = message.replace(&world.database, "shop").replace(&world.user, "lode");
     let mut text = String::new();
@@ -265,5 +265,10 @@ pub fn neutral(message: &str, world: &World) -> String {
         text += if place.contains(':') { "FILE:OFFSET" } else { "FILE" };
         rest = &rest[at + "binlog.".len() + place.len()..];
     }
-    text + rest
+    text += rest;
+    if let Some((before, rest)) = text.split_once("(entry ") {
+        let rest = rest.trim_start_matches(|sign: char| sign.is_ascii_digit());
+        text = format!("{before}(entry N{rest}");
+    }
+    text
 }

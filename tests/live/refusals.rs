@@ -146,7 +146,8 @@ async fn a_purged_place_and_statements(name: &str, server: Server) {
         crate::world::route(status, "direct").state.is_over()
     })
     .await;
-    let lode::run::route::RouteState::Failed { kind, error, advice } = &crate::world::route(&status, "direct").state
+    let lode::run::route::RouteState::Failed { kind, error, advice } =
+        &crate::world::route(&status, "direct").state
     else {
         panic!("{status:#?}")
     };
@@ -170,6 +171,17 @@ async fn a_purged_place_and_statements(name: &str, server: Server) {
     insta::assert_snapshot!(format!("purged_{name}"), digits(&mine));
     insta::assert_snapshot!(format!("purged_direct_{name}"), digits(&own));
     assert_eq!(world.lite_number("SELECT COUNT(*) FROM t"), 1, "what is behind the gap is not delivered");
+
+    // The way out that the advice names.
+    let renamed =
+        script.replace("pipeline copy", "pipeline copy_2").replace("pipeline direct", "pipeline direct_2");
+    let engine = world.start(&format!("share_mining shop via embedded.second\n{renamed}")).await;
+    world.sql("INSERT INTO t VALUES (4)").await;
+    eventually("it goes on behind the gap", async || {
+        world.lite_number("SELECT COUNT(*) FROM t") + world.lite_number("SELECT COUNT(*) FROM direct_t") == 4
+    })
+    .await;
+    drain(engine).await;
 
     world.sql("SET GLOBAL binlog_format = 'STATEMENT'").await;
     insta::assert_snapshot!(format!("statement_{name}"), said_at_start(&world, &server).await);

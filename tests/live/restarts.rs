@@ -47,7 +47,7 @@ async fn in_the_middle_of_a_transaction(server: &Server) {
     for share in [1, 4, 7] {
         for ending in [Ending::Shutdown, Ending::Abort] {
             let engine = world.engine();
-            engine.apply(world.plan(&engine, SCRIPT)).await.unwrap();
+            world.apply_only(&engine, SCRIPT).await.unwrap();
             let part = (rows * share / 10) as u64;
             // The head moves with commits only; when it is behind the transaction, mining had its end before.
             let status = settled(&engine, "a part is mined", |status| {

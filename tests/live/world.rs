@@ -117,12 +117,25 @@ impl World {
 
     /// Makes `engine` run exactly this script, and waits until everything runs.
     pub async fn apply(&self, engine: &Engine, script: &str) -> Result<()> {
-        engine.apply(self.plan(engine, script)).await?;
+        self.apply_only(engine, script).await?;
         settled(engine, "everything runs", |status| {
             mines_are(status, is_up) && routes_are(status, is_up_route)
         })
         .await;
         Ok(())
+    }
+
+    /// Makes `engine` run exactly this script. Tasks of an engine that was aborted hold its logs for a moment longer.
+    pub async fn apply_only(&self, engine: &Engine, script: &str) -> Result<()> {
+        let began = Instant::now();
+        loop {
+            match engine.apply(self.plan(engine, script)).await {
+                Err(error) if error.kind() == Kind::Refused && began.elapsed() < Duration::from_secs(5) => {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     /// A new engine that runs this script.

@@ -245,7 +245,7 @@ async fn partial_images_change_only_what_they_hold() {
         let key = |id| some(&wide, &[Some(Int(id)), None, None]);
         let changes = vec![
             insert(row(&wide, &[Int(1), text("x"), Int(1)])),
-            insert(some(&wide, &[Some(Int(2)), None, Some(Int(2))])),
+            insert(row(&wide, &[Int(2), Null, Int(2)])),
             // MySQL's minimal image: the key before, the changed columns after.
             update(key(1), some(&wide, &[None, None, Some(Int(5))])),
             update(key(2), some(&wide, &[Some(Int(3)), None, None])),
@@ -258,6 +258,21 @@ async fn partial_images_change_only_what_they_hold() {
         let error = sink.write(batch(vec![lost], 3)).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Data);
         assert!(error.to_string().contains("id = 9"), "{error}");
+    }
+}
+
+/// MySQL's minimal image of an INSERT lacks the columns that got their defaults.
+#[tokio::test]
+async fn absent_values_do_not_become_null() {
+    let wide = schema("wide", &[("id", INT, false), ("a", TEXT, true), ("b", INT, true)], &[0], &[]);
+    for target in Target::all().await {
+        let mut sink = target.sink();
+        sink.open().await.unwrap();
+        let part = some(&wide, &[Some(Int(2)), None, Some(Int(2))]);
+        let error = sink.write(batch(vec![insert(part)], 1)).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Data);
+        assert!(error.to_string().contains("id = 2"), "{error}");
+        assert!(error.to_string().contains("column a"), "{error}");
     }
 }
 

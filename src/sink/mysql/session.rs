@@ -22,7 +22,7 @@ use crate::sink::compact::{Run, RunKind, by_key, in_order, values_move};
 use crate::sink::cursor_row;
 use crate::sink::plan_cache::PlanCache;
 use crate::sink::settings::Mode;
-use crate::sink::step::{Step, describe_key, steps};
+use crate::sink::step::{Step, describe_key, filled, require_whole, steps};
 
 /// Prepared statements that are kept; a few for each table and number of rows.
 const STATEMENTS_MAX: usize = 256;
@@ -356,8 +356,10 @@ impl Session {
     }
 
     async fn append(&mut self, batch: &Batch, overdue: &mut Vec<SchemaPair>) -> Result<u64> {
-        let mut planned = Vec::with_capacity(batch.changes.len());
-        for change in &batch.changes {
+        let changes: Vec<_> = batch.changes.iter().map(filled).collect();
+        let mut planned = Vec::with_capacity(changes.len());
+        for change in changes.iter().map(AsRef::as_ref) {
+            require_whole(change)?;
             let schema = change.row().map_or(&change.table, |row| &row.schema);
             planned.push((change, self.plan(&change.table, schema, true, overdue).await?));
         }

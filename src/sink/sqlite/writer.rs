@@ -17,7 +17,7 @@ use crate::model::value::Value;
 use crate::sink::cursor_row;
 use crate::sink::plan_cache::PlanCache;
 use crate::sink::settings::Mode;
-use crate::sink::step::{Step, describe_key, steps, widen};
+use crate::sink::step::{Step, describe_key, filled, require_whole, steps, widen};
 
 /// Prepared statements that are kept; a few for each table.
 const STATEMENTS_MAX: usize = 512;
@@ -64,7 +64,7 @@ impl Writer {
         for change in &batch.changes {
             rows += match self.config.options.mode {
                 Mode::Upsert => self.upsert(change)?,
-                Mode::Append => self.append(change)?,
+                Mode::Append => self.append(&filled(change))?,
             };
         }
         if let Some(cursor) = &batch.cursor {
@@ -169,6 +169,7 @@ impl Writer {
     }
 
     fn append(&mut self, change: &Change) -> Result<u64> {
+        require_whole(change)?;
         let schema = change.row().map_or(&change.table, |row| &row.schema);
         let plan = self.plan(&change.table, schema, true)?;
         let columns = change.row().map(present).unwrap_or_default();

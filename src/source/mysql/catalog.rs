@@ -29,6 +29,8 @@ pub(crate) struct Described {
     /// `int(10) unsigned`
     pub column_type: String,
     pub charset: Option<String>,
+    /// Whether a new row has NULL in it when nothing else was said.
+    pub null_by_default: bool,
 }
 
 impl Described {
@@ -97,9 +99,12 @@ impl Catalog {
 async fn describe(conn: &mut Conn, table: &TableName) -> Result<Option<Description>> {
     let failed = |error| client::failure(error, "cannot read the table's definition");
     let place: Params = (table.database.as_str(), table.table.as_str()).into();
-    let columns: Vec<(String, String, String, Option<String>)> = conn
+    let columns: Vec<(String, String, String, Option<String>, bool)> = conn
         .exec(
-            "SELECT COLUMN_NAME, LOWER(DATA_TYPE), COLUMN_TYPE, CHARACTER_SET_NAME \
+            // MySQL has NULL where there is no default, MariaDB the word.
+            "SELECT COLUMN_NAME, LOWER(DATA_TYPE), COLUMN_TYPE, CHARACTER_SET_NAME, IS_NULLABLE = 'YES' AND \
+             EXTRA NOT LIKE '%GENERATED%' AND IF(VERSION() LIKE '%MariaDB%', COALESCE(COLUMN_DEFAULT, '') = 'NULL', \
+             COLUMN_DEFAULT IS NULL) \
              FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? ORDER BY ORDINAL_POSITION",
             place.clone(),
         )
@@ -119,11 +124,12 @@ async fn describe(conn: &mut Conn, table: &TableName) -> Result<Option<Descripti
     let mut description = Description {
         columns: columns
             .into_iter()
-            .map(|(name, data_type, column_type, charset)| Described {
+            .map(|(name, data_type, column_type, charset, null_by_default)| Described {
                 name,
                 data_type,
                 column_type,
                 charset: charset.filter(|name| name != "binary"),
+                null_by_default,
             })
             .collect(),
         ..Description::default()
@@ -148,7 +154,14 @@ mod tests {
     fn labels_of_a_definition() {
         let labels = |column_type: &str| {
             let column_type = column_type.to_owned();
-            Described { name: "c".into(), data_type: "enum".into(), column_type, charset: None }.labels()
+            Described {
+                name: "c".into(),
+                data_type: "enum".into(),
+                column_type,
+                charset: None,
+                null_by_default: true,
+            }
+            .labels()
         };
         assert_eq!(labels("enum('a','b''c','x,y','(','')").unwrap(), ["a", "b'c", "x,y", "(", ""]);
         assert_eq!(labels(r"set('\','é')").unwrap(), ["\\", "é"]);

@@ -50,11 +50,6 @@ impl<'a> Event<'a> {
         self.flags & FLAG_ARTIFICIAL != 0
     }
 
-    /// Whether the file that begins with this format description is still being written, or its server died.
-    pub fn is_in_use(&self) -> bool {
-        self.flags & FLAG_IN_USE != 0
-    }
-
     pub fn is_ignorable(&self) -> bool {
         self.flags & FLAG_IGNORABLE != 0
     }
@@ -177,6 +172,8 @@ pub(crate) enum Flaw {
     Json,
     /// A number of a transaction that no server gives.
     Number,
+    /// Rows without columns.
+    NoColumns,
 }
 
 impl fmt::Display for Flaw {
@@ -189,6 +186,7 @@ impl fmt::Display for Flaw {
             Flaw::Decimal => "its digits are not decimal",
             Flaw::Json => "its JSON is malformed",
             Flaw::Number => "its GTID has an impossible number",
+            Flaw::NoColumns => "they hold no columns",
         })
     }
 }

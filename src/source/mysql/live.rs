@@ -11,7 +11,7 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{BinlogStream, BinlogStreamRequest, Conn, GnoInterval, OptsBuilder, Sid};
 use tokio::time::Instant;
 
-use super::catalog::Catalog;
+use super::catalog::{Catalog, Description};
 use super::decode::{Decoder, Flavor, Step};
 use super::event::{Event, kind};
 use super::gtid::GtidSet;
@@ -21,13 +21,15 @@ use crate::error::{Error, Kind, Result};
 use crate::model::block::{BlockBuilder, SchemaBook};
 use crate::model::connection::Connection;
 use crate::model::position::{Position, Seq};
-use crate::model::table::{Pattern, TableSelection};
+use crate::model::table::{Pattern, TableName, TableSelection};
 use crate::source::{ChangeStream, Progress};
 
 /// So many heartbeats may be missed before the server counts as lost.
 const HEARTBEATS_MISSED: u32 = 3;
 /// A server may search for the place to begin at for so long.
 const FIRST_EVENT_WITHIN: Duration = Duration::from_secs(60);
+/// A table whose rows have come is visible within so long, unless it was dropped since.
+const SHOWN_WITHIN: Duration = Duration::from_secs(1);
 /// The largest packet of the protocol; a row may be as large.
 const PACKET_MAX: usize = 1 << 30;
 
@@ -68,10 +70,25 @@ impl LiveStream {
     async fn take(&mut self, raw: &RawEvent, out: &mut BlockBuilder) -> Result<()> {
         let event = checked(raw, &self.decoder)?;
         while let Step::Describe(table) = self.decoder.event(&event, out)? {
-            let description = self.catalog.describe(&table).await?;
+            let description = self.look_up(&table).await?;
             self.decoder.describe(table, description);
         }
         Ok(())
+    }
+}
+
+impl LiveStream {
+    /// What the server says of a table. The rows of a CREATE TABLE … SELECT are sent before others can see the table,
+    /// so that one which is not there is asked for again.
+    async fn look_up(&mut self, table: &TableName) -> Result<Option<Description>> {
+        let until = Instant::now() + SHOWN_WITHIN;
+        loop {
+            let description = self.catalog.describe(table).await?;
+            if description.is_some() || Instant::now() >= until {
+                return Ok(description);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 }
 

@@ -213,7 +213,9 @@ pub(super) fn failed(what: &str, path: &Path, error: std::io::Error) -> Error {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
             failure.advice("give the log more space, or let it keep less")
         }
-        ErrorKind::PermissionDenied => failure.advice("let lode read and write the data folder"),
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem | ErrorKind::NotADirectory => {
+            failure.advice("let lode read and write the data folder, or name another one")
+        }
         _ => failure,
     }
 }

@@ -13,3 +13,6 @@ lode explain E024
 lode explain nonsense
 lode explain mysq
 lode completions tcsh
+echo 'connection old = binlog "scripts/binlog" { database = "shop" } connection mart = sqlite "mart.db" share_mining old { start = earliest } pipeline p = source binlog old.orders share_mining -> sink sqlite mart.a' > p.lode; lode run p.lode --data one
+lode run p.lode --data two
+mkdir taken; touch taken/logs; lode run p.lode --data taken

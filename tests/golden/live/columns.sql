@@ -1,0 +1,12 @@
+CREATE TABLE computed (id INT PRIMARY KEY, a INT, s INT AS (a * 2) STORED, v VARCHAR(20) AS (CONCAT('#', a)) VIRTUAL);
+CREATE TABLE hidden (id INT PRIMARY KEY, h INT INVISIBLE DEFAULT 3, v INT);
+CREATE TABLE parts (id INT, day DATE, PRIMARY KEY (id, day)) PARTITION BY HASH (id) PARTITIONS 3;
+-- lode: start
+INSERT INTO computed (id, a) VALUES (1, 10), (2, NULL);
+UPDATE computed SET a = 11 WHERE id = 1;
+INSERT INTO hidden (id, v) VALUES (1, 1);
+INSERT INTO hidden (id, h, v) VALUES (2, 2, 2);
+INSERT INTO parts VALUES (1, '2024-01-01'), (2, '2024-01-01'), (3, '2024-01-01');
+UPDATE parts SET id = 5 WHERE id = 2;
+ALTER TABLE parts ADD PARTITION PARTITIONS 1;
+INSERT INTO parts VALUES (9, '2024-01-01');
