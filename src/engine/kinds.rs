@@ -3,6 +3,7 @@
 use crate::check::Kinds;
 use crate::client::mysql;
 use crate::model::spec::{EndpointSpec, KindSpec, SettingSpec, SettingType, SinkSpec, TargetSpec};
+use crate::sink::settings::{BATCH, CREATE_TABLES, MODE};
 use crate::sink::{self, jsonl, null, sqlite};
 use crate::source;
 
@@ -164,27 +165,6 @@ const TLS_CA: SettingSpec = SettingSpec::new(
     SettingType::Path,
     None,
     "With tls: a PEM file of the authorities to trust in place of the public ones.",
-);
-
-const BATCH: SettingSpec = SettingSpec::new(
-    "batch",
-    SettingType::Integer { min: 1, max: 100_000, unit: "rows" },
-    Some("1000"),
-    "Largest number of changes that are written together.",
-);
-
-const MODE: SettingSpec = SettingSpec::new(
-    "mode",
-    SettingType::Choice(&["upsert", "append"]),
-    Some("upsert"),
-    "Whether the target is kept equal to the source, row by row, or gets a row for every change.",
-);
-
-const CREATE_TABLES: SettingSpec = SettingSpec::new(
-    "create_tables",
-    SettingType::Switch,
-    Some("off"),
-    "Whether missing tables are made in the target.",
 );
 
 const THREADS: SettingSpec = SettingSpec::new(

@@ -8,14 +8,16 @@ pub const COMMON: &[SettingSpec] = &[BATCH];
 /// Settings of the sinks that write tables.
 pub const TABLES: &[SettingSpec] = &[BATCH, MODE, CREATE_TABLES];
 
-const BATCH: SettingSpec = SettingSpec::new(
+/// Rows that are written together.
+pub const BATCH: SettingSpec = SettingSpec::new(
     "batch",
     SettingType::Integer { min: 1, max: 100_000, unit: "rows" },
     Some("1000"),
     "Largest number of changes that are written together.",
 );
 
-const MODE: SettingSpec = SettingSpec::new(
+/// What becomes of a change in a table.
+pub const MODE: SettingSpec = SettingSpec::new(
     "mode",
     SettingType::Choice(&["upsert", "append"]),
     Some("upsert"),
@@ -23,7 +25,8 @@ const MODE: SettingSpec = SettingSpec::new(
      columns _op, _seq and _ts.",
 );
 
-const CREATE_TABLES: SettingSpec = SettingSpec::new(
+/// Whether tables are made on demand.
+pub const CREATE_TABLES: SettingSpec = SettingSpec::new(
     "create_tables",
     SettingType::Switch,
     Some("on"),
