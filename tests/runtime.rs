@@ -3,6 +3,8 @@
 //! Time is virtual. `LODE_SEED=42 LODE_ROUNDS=1000 cargo test --test runtime random` runs more of the random
 //! histories; a failure names its seed.
 
+#[path = "support/random.rs"]
+mod numbers;
 #[path = "runtime/server.rs"]
 mod server;
 #[path = "runtime/store.rs"]

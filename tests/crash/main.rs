@@ -10,6 +10,7 @@ mod support;
 mod evidence;
 mod ledger;
 mod process;
+#[path = "../support/random.rs"]
 mod random;
 
 use std::env;

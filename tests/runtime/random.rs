@@ -11,7 +11,8 @@ use lode::run::signal::{Control, Wish};
 use lode::store::embedded::Embedded;
 use tokio::runtime::{Builder, Runtime};
 
-use super::weather::{Fault, Rng};
+use super::numbers::Random;
+use super::weather::Fault;
 use super::world::{Life, Options, World, state, until};
 
 /// Pipelines by name, with their tables, and whether they read the source directly.
@@ -38,7 +39,7 @@ fn random_faults_and_kills_lose_nothing_and_bring_nothing_twice() {
 }
 
 fn history(seed: u64) {
-    let mut rng = Rng::new(seed);
+    let mut rng = Random::new(seed);
     // Logs on the disk are slower to test; some histories are enough to see that the order of calls suits them, too.
     let folder = tempfile::tempdir().expect("a folder can be made");
     let world = match seed % 12 {
@@ -91,7 +92,7 @@ fn runtime() -> Runtime {
     Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime can be made")
 }
 
-fn threaten(world: &World, rng: &mut Rng) {
+fn threaten(world: &World, rng: &mut Random) {
     for (fault, most) in [
         (Fault::Identify, 300),
         (Fault::OpenStream, 300),
@@ -110,7 +111,7 @@ fn threaten(world: &World, rng: &mut Rng) {
     world.weather.slow_down(if rng.chance(700) { rng.below(30) } else { 0 });
 }
 
-fn start(life: &Life, rng: &mut Rng, with_late: bool) -> Vec<Arc<Pipeline>> {
+fn start(life: &Life, rng: &mut Random, with_late: bool) -> Vec<Arc<Pipeline>> {
     let mut pipelines = Vec::new();
     for (name, tables, direct) in PIPELINES {
         pipelines.push(start_one(life, rng, name, tables, *direct));
@@ -121,14 +122,14 @@ fn start(life: &Life, rng: &mut Rng, with_late: bool) -> Vec<Arc<Pipeline>> {
     pipelines
 }
 
-fn start_one(life: &Life, rng: &mut Rng, name: &str, tables: &[&str], direct: bool) -> Arc<Pipeline> {
+fn start_one(life: &Life, rng: &mut Random, name: &str, tables: &[&str], direct: bool) -> Arc<Pipeline> {
     let start = direct.then_some(Start::Earliest);
     let batch_rows_max = Some(1 + rng.below(9) as usize);
     life.pipeline_with(name, tables, Options { direct, start, batch_rows_max, ..Options::default() })
 }
 
 /// Lives for a while among random transactions, stops and starts; returns in the middle of everything.
-async fn live(world: &World, rng: &mut Rng, number: u64, late_keys: &mut i64) {
+async fn live(world: &World, rng: &mut Random, number: u64, late_keys: &mut i64) {
     let mut life = world.live().await;
     let mut pipelines = start(&life, rng, number > 0);
     life.start_mine();

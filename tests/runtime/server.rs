@@ -18,7 +18,8 @@ use lode::model::value::Value;
 use lode::source::{ChangeStream, Identity, Progress, Source};
 use tokio::sync::Notify;
 
-use super::weather::{Fault, Rng, Weather};
+use super::numbers::Random;
+use super::weather::{Fault, Weather};
 
 /// One change of one row. `value` is unique among all changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,7 +123,7 @@ impl Server {
     }
 
     /// Commits a random transaction over these tables.
-    pub fn commit_random(&self, rng: &mut Rng, tables: &[&str]) {
+    pub fn commit_random(&self, rng: &mut Random, tables: &[&str]) {
         let mut state = self.state.lock().unwrap();
         let (count, pad) = match rng.below(40) {
             0 => (40 + rng.below(60), 20_000),

@@ -6,32 +6,7 @@ use std::time::Duration;
 
 use lode::error::{Error, Kind, Result};
 
-/// SplitMix64: small, and the same everywhere.
-#[derive(Clone, Debug)]
-pub struct Rng(u64);
-
-impl Rng {
-    pub fn new(seed: u64) -> Rng {
-        Rng(seed)
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number below `end`.
-    pub fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    pub fn chance(&mut self, permille: u64) -> bool {
-        self.below(1000) < permille
-    }
-}
+use super::numbers::Random;
 
 /// Where something can go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -55,7 +30,7 @@ pub struct Weather(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
-    rng: Rng,
+    rng: Random,
     permille: HashMap<Fault, u64>,
     sure: HashMap<Fault, u32>,
     delay_ms_max: u64,
@@ -65,7 +40,7 @@ impl Weather {
     /// Nothing goes wrong, and nothing takes time.
     pub fn fair(seed: u64) -> Weather {
         let state =
-            State { rng: Rng::new(seed), permille: HashMap::new(), sure: HashMap::new(), delay_ms_max: 0 };
+            State { rng: Random::new(seed), permille: HashMap::new(), sure: HashMap::new(), delay_ms_max: 0 };
         Weather(Mutex::new(state))
     }
 

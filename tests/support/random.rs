@@ -1,7 +1,10 @@
 //! Numbers that look random and come again with the same seed.
 
-/// SplitMix64.
-#[derive(Clone)]
+// Each test binary uses its own part of this module.
+#![allow(dead_code)]
+
+/// SplitMix64: small, and the same everywhere.
+#[derive(Clone, Debug)]
 pub struct Random(u64);
 
 impl Random {
@@ -24,6 +27,10 @@ impl Random {
 
     pub fn one_in(&mut self, chances: u64) -> bool {
         self.below(chances) == 0
+    }
+
+    pub fn chance(&mut self, permille: u64) -> bool {
+        self.below(1000) < permille
     }
 
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
