@@ -142,7 +142,7 @@ fn the_first_signal_delivers_and_ends_well() {
 #[test]
 fn on_a_terminal_a_line_shows_the_progress_below_the_warnings() {
     let desk = Desk::new();
-    let mut run = on_terminal(&desk, "lode run away.lode");
+    let mut run = on_terminal(&desk, "exec lode run away.lode");
     thread::sleep(Duration::from_secs(3));
     run.stdin.as_mut().unwrap().write_all(b"\x03").unwrap();
     let output = ended(run);
@@ -169,7 +169,7 @@ pipeline orders { start = earliest } = source binlog old.orders -> sink sqlite m
 "#;
     fs::write(desk.path().join("held.lode"), script).unwrap();
     held.execute_batch("PRAGMA journal_mode = WAL; BEGIN IMMEDIATE").unwrap();
-    let mut run = on_terminal(&desk, "lode run held.lode; echo code $?");
+    let mut run = on_terminal(&desk, "exec lode run held.lode");
     let keys = run.stdin.as_mut().unwrap();
     thread::sleep(Duration::from_secs(2));
     keys.write_all(b"\x03").unwrap();
@@ -178,7 +178,7 @@ pipeline orders { start = earliest } = source binlog old.orders -> sink sqlite m
     let asked = Instant::now();
     let output = ended(run);
     assert!(asked.elapsed() < Duration::from_secs(9), "it did not wait for the sink");
-    assert!(stdout(&output).contains("code 130"), "{}", stdout(&output));
+    assert_eq!(output.status.code(), Some(130), "{}", stdout(&output));
 }
 
 /// Runs a command line in which lode waits for a server that is not there, until it listens to signals.
@@ -195,11 +195,12 @@ fn waiting_run(desk: &Desk, line: &str) -> Child {
     run
 }
 
-/// Runs a command line on a terminal of its own. What is shown there is its standard output.
+/// Runs a command line on a terminal of its own. What is shown there is its standard output; a key that sends a
+/// signal reaches everything on that terminal, a shell that waits for `line` too.
 fn on_terminal(desk: &Desk, line: &str) -> Child {
     write_away(desk);
     let mut command = desk.command(&format!("exec script -qec '{line}' /dev/null"));
-    command.env_remove("LODE_LOG").env("TERM", "xterm").env("NO_COLOR", "1");
+    command.env_remove("LODE_LOG").env("TERM", "xterm").env("NO_COLOR", "1").env("SHELL", "/bin/sh");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
