@@ -3,4 +3,5 @@
 // Each test binary uses its own part of this module.
 #![allow(dead_code)]
 
+pub mod oracle;
 pub mod servers;
