@@ -19,13 +19,13 @@ EXCEPTION WHEN others THEN RETURN false;
 END $body$;
 """
 
-# What the checks of character columns call for a value of too many bytes; 22001 becomes ORA-12899.
+# What the checks of character columns call for a value of too many bytes. seerdb takes the number from such a message.
 _TEXT_TOO_LARGE = """
 CREATE OR REPLACE FUNCTION sys.text_too_large(value text, bytes integer, tab text, col text)
 RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $body$
 BEGIN
-  RAISE EXCEPTION USING ERRCODE = '22001', MESSAGE = format(
-    'value too large for column "%s"."%s"."%s" (actual: %s, maximum: %s)',
+  RAISE EXCEPTION USING ERRCODE = 'P0001', MESSAGE = format(
+    'ORA-12899: value too large for column "%s"."%s"."%s" (actual: %s, maximum: %s)',
     upper(current_schema()), tab, col, octet_length(value), bytes);
 END $body$;
 """

@@ -175,7 +175,7 @@ pub extern "C" fn OCIReset(_service: Pointer, _error: Pointer) -> Status {
     oci::SUCCESS
 }
 
-/// The server's version, packed as for a client since 18: 8 bits, 8, 4, 8, 4.
+/// The server's version, packed into bits: 8, 8, 4, 8 and 4 for a server since 18, and 8, 4, 8, 4 and 8 before.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn OCIServerRelease2(
     service: Pointer,
@@ -195,8 +195,13 @@ pub unsafe extern "C" fn OCIServerRelease2(
         [found.0, found.1, found.2, found.3, found.4].map(|part| u32::try_from(part).unwrap_or_default());
     let [major, minor, update, port, port_update] = parts;
     let banner = format!("Stand-in for Oracle Database {major}.{minor}.{update}.{port}.{port_update}\0");
+    let packed = if major >= 18 {
+        major << 24 | minor << 16 | update << 12 | port << 4 | port_update
+    } else {
+        major << 24 | minor << 20 | update << 12 | port << 8 | port_update
+    };
     unsafe {
-        *version = major << 24 | minor << 16 | update << 12 | port << 4 | port_update;
+        *version = packed;
         buffer.copy_from_nonoverlapping(banner.as_ptr().cast(), banner.len().min(size as usize));
     }
     oci::SUCCESS
