@@ -33,7 +33,8 @@ pub trait LogStore: Send + Sync {
     /// open and write. Nothing is made, cut or repaired. Any number of readers may be open.
     ///
     /// What the reader sees at first is the log as it is now. Damage before the tail is no error here, so that what
-    /// is readable can be read: [`LogReader::read`] tells of it when it gets there.
+    /// is readable can be read: [`LogReader::read`] tells of it when it gets there. When it hit the last block, the
+    /// tail has no commit.
     ///
     /// # Errors
     /// `Refused` when there is no such log; `Environment` when the place cannot be read, `Unavailable` when a remote
