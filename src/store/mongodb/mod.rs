@@ -45,10 +45,11 @@ use self::collections::{Collections, STATE};
 use self::follow::Follower;
 use self::head::{HEAD, Head};
 use self::log::MongoLog;
-use super::{Log, LogReader, LogStore, no_log};
+use super::{Log, LogReader, LogStore, LogStoreKind, no_log};
 use crate::client::mongodb::{answer, client, database, place};
 use crate::error::{Result, ResultExt};
 use crate::model::connection::Connection;
+use crate::model::spec::Settings;
 
 /// How logs are written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +64,18 @@ impl Default for Options {
     /// One insert at a time, and leases of 12 seconds.
     fn default() -> Self {
         Options { threads: NonZeroUsize::MIN, lease: Duration::from_secs(12) }
+    }
+}
+
+/// The kind `mongodb` of log stores.
+#[derive(Clone, Copy, Debug)]
+pub struct MongodbKind;
+
+impl LogStoreKind for MongodbKind {
+    fn store(&self, connection: Arc<Connection>, settings: &Settings) -> Result<Arc<dyn LogStore>> {
+        let threads = settings.integer("threads").and_then(|threads| NonZeroUsize::new(threads as usize));
+        let threads = threads.unwrap_or(NonZeroUsize::MIN);
+        Ok(Arc::new(Mongodb::new(connection, Options { threads, ..Options::default() })?))
     }
 }
 
