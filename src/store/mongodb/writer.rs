@@ -115,6 +115,7 @@ impl Writer {
                 self.unsettled = false;
                 Ok(tail)
             }
+            Err(error) if !error.kind().is_retryable() => Err(error),
             Err(error) => {
                 // The answer may be all that was lost.
                 self.settle(view).await.map_err(|settling| match settling.kind() {
@@ -271,6 +272,9 @@ impl Writer {
         view.show(head, &notes, horizon_time_ms)?;
         let state = view.state().clone();
         *self = Writer::new(&state.head, &state.knowledge, self.session, self.threads);
+        self.unsettled = true;
+        view.check_ends().await?;
+        self.unsettled = false;
         Ok(())
     }
 
