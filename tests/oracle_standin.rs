@@ -86,12 +86,15 @@ fn array_deletes_and_key_only_merges_count_their_rows() {
     assert_eq!(oracle.value(&format!("SELECT COUNT(*) FROM {table}")), "0");
 }
 
-/// Columns as lode makes them, the type that a column is bound with, and values with what the other client reads.
-fn columns() -> Vec<(&'static str, OracleType, Vec<(Box<dyn ToSql>, &'static str)>)> {
-    fn text(values: &[&'static str]) -> Vec<(Box<dyn ToSql>, &'static str)> {
+/// A value as it is bound, and what the other client reads.
+type Case = (Box<dyn ToSql>, &'static str);
+
+/// Columns as lode makes them, the type that a column is bound with, and two values.
+fn columns() -> Vec<(&'static str, OracleType, Vec<Case>)> {
+    fn text(values: &[&'static str]) -> Vec<Case> {
         values.iter().map(|value| (Box::new(*value) as Box<dyn ToSql>, *value)).collect()
     }
-    fn bytes(values: &[&'static str]) -> Vec<(Box<dyn ToSql>, &'static str)> {
+    fn bytes(values: &[&'static str]) -> Vec<Case> {
         let of = |hex: &str| -> Vec<u8> {
             (0..hex.len())
                 .step_by(2)
