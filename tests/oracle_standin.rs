@@ -450,6 +450,13 @@ fn a_lost_connection_loses_its_transaction_and_a_silent_server_times_out() {
     assert_eq!(oracle.value("SELECT COUNT(*) FROM T"), "0");
 
     let connection = oracle.connect();
+    execute(&connection, "INSERT INTO T VALUES (2)");
+    oracle.crash_database();
+    let error = connection.commit().expect_err("it is gone").to_string();
+    assert!(error.contains("ORA-03113"), "{error}");
+    assert_eq!(oracle.value("SELECT COUNT(*) FROM T"), "0");
+
+    let connection = oracle.connect();
     connection.set_call_timeout(Some(std::time::Duration::from_millis(300))).expect("set");
     execute(&connection, "INSERT INTO T VALUES (3)");
     oracle.freeze();

@@ -244,6 +244,13 @@ impl Oracle {
         own.start_again();
     }
 
+    /// Kills only the database, and starts it again; what the clients are connected to goes on and tells them.
+    pub fn crash_database(&mut self) {
+        let own = self.own_mut();
+        own.database.kill();
+        own.start_database();
+    }
+
     /// Stops it from answering, with all connections left open.
     pub fn freeze(&self) {
         self.own().listener.signal("STOP");

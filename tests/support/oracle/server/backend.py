@@ -3,6 +3,7 @@
 import re
 
 import rules
+from seerdb.server.backend import BackendError
 from seerdb.server.backends import postgres
 
 # A character column in the definition of a table: its length and whether it counts characters.
@@ -75,4 +76,10 @@ def _check_name(column: str) -> str:
     return postgres._raw_check_name(column).replace('ora_raw_len_', 'ora_text_len_')
 
 
+def _database_gone():
+    """What a client of Oracle is told when the database behind its session has crashed."""
+    return BackendError('end-of-file on communication channel', ora_code=3113)
+
+
 postgres._with_raw_length_checks = _with_length_checks
+postgres._session_terminated = _database_gone

@@ -1,6 +1,7 @@
 //! Servers, sessions and transactions.
 
 use std::ffi::c_char;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::slice;
 use std::time::Duration;
 
@@ -42,15 +43,21 @@ impl Service {
         action: impl FnOnce(&Connection) -> Result<T, oracledb::Error>,
     ) -> Result<T, Failure> {
         let Some(connection) = &self.connection else { return Err(Failure::new(1012, "not logged on")) };
-        action(connection).map_err(|error| {
-            let failure = Failure::of(&error);
-            self.note(&failure);
-            failure
-        })
+        // The driver is a beta, and a panic may not leave this library: it ends the connection instead.
+        let done = catch_unwind(AssertUnwindSafe(|| action(connection)))
+            .map_err(|_| Failure {
+                is_lost: true,
+                ..Failure::new(603, "ORACLE server session terminated by fatal error")
+            })
+            .and_then(|done| done.map_err(|error| Failure::of(&error)));
+        if let Err(failure) = &done {
+            self.note(failure);
+        }
+        done
     }
 
     /// Remembers that a failure cost the connection.
-    pub fn note(&mut self, failure: &Failure) {
+    fn note(&mut self, failure: &Failure) {
         if failure.is_lost
             && let Some(Handle::Server(server)) = unsafe { Handle::at(self.server as Pointer) }
         {
@@ -115,7 +122,12 @@ pub unsafe extern "C" fn OCISessionBegin(
         Ok(connection) => {
             service.connection = Some(connection);
             service.set_call_timeout(service.call_timeout_ms);
-            oci::SUCCESS
+            // The driver sends times without a zone, and `OCIDateTimeConstruct` takes them in UTC only.
+            match service.with(|connection| connection.execute("ALTER SESSION SET TIME_ZONE = '+00:00'", &[]))
+            {
+                Ok(_) => oci::SUCCESS,
+                Err(failure) => unsafe { failure.report(error) },
+            }
         }
         Err(found) => unsafe { Failure::to_connect(&found).report(error) },
     }
