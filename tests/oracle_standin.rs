@@ -425,6 +425,44 @@ fn the_dictionary_describes_tables() {
 }
 
 #[test]
+fn rows_are_locked_until_the_transaction_ends_and_a_deadlock_ends_one_statement() {
+    let oracle = Oracle::shared();
+    let (one, other, table) = (oracle.connect(), oracle.connect(), oracle.unique("LOCKED"));
+    execute(&one, &format!("CREATE TABLE {table} (ID NUMBER(10) PRIMARY KEY, N NUMBER(10))"));
+    execute(&one, &format!("INSERT INTO {table} SELECT LEVEL, 0 FROM DUAL CONNECT BY LEVEL <= 2"));
+    one.commit().expect("committed");
+    let lock = |connection: &Connection, how: &str| {
+        let sql = format!("SELECT N FROM {table} WHERE ID = 1 FOR UPDATE {how}");
+        connection.query_row(&sql, &[]).map(|_| ()).map_err(|error| error.oci_code().unwrap_or_default())
+    };
+    assert_eq!(lock(&one, ""), Ok(()));
+    assert_eq!((lock(&other, "NOWAIT"), lock(&other, "WAIT 1")), (Err(54), Err(30006)));
+    one.rollback().expect("rolled back");
+    assert_eq!(lock(&other, "WAIT 1"), Ok(()));
+    other.rollback().expect("rolled back");
+
+    let change = |connection: &Connection, id: u32| {
+        let sql = format!("UPDATE {table} SET N = N + 1 WHERE ID = {id}");
+        let done = connection.execute(&sql, &[]).map(|_| ());
+        done.map_err(|error| error.oci_code().unwrap_or_default())
+    };
+    assert_eq!((change(&one, 1), change(&other, 2)), (Ok(()), Ok(())));
+    let (first, second) = std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            let done = change(&one, 2);
+            one.commit().map(|()| done).expect("committed")
+        });
+        let done = change(&other, 1);
+        other.commit().expect("committed");
+        (waiting.join().expect("it ends"), done)
+    });
+    let mut both = [first, second];
+    both.sort();
+    assert_eq!(both, [Ok(()), Err(60)]);
+    assert_eq!(oracle.value(&format!("SELECT SUM(N) FROM {table}")), "3");
+}
+
+#[test]
 fn a_server_before_12_2_has_names_of_30_bytes() {
     if !Oracle::shared().is_stand_in() {
         return;

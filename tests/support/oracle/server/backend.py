@@ -22,7 +22,24 @@ class OracleRules(postgres.PostgresBackend):
         if found.verb in _DDL and not found.sets_session:
             # It commits what was done before even if it fails; seerdb commits after one that succeeds.
             self.commit()
+        if found.wait_s is not None:
+            return self._execute_waiting(found, binds)
         return super().execute(found.sql, binds)
+
+    def _execute_waiting(self, found, binds):
+        """A SELECT ... FOR UPDATE WAIT: PostgreSQL has such a time per transaction, not per statement."""
+        self._conn.execute(f"SET LOCAL lock_timeout = '{found.wait_s}s'")
+        try:
+            return super().execute(found.sql, binds)
+        except BackendError as error:
+            if error.ora_code == 54:
+                raise BackendError(
+                    'resource busy; acquire with WAIT timeout expired', ora_code=30006
+                ) from error
+            raise
+        finally:
+            if not self._conn.closed:
+                self._conn.execute('SET LOCAL lock_timeout = 0')
 
     def execute_many(self, sql, rows):
         return super().execute_many(self._examined(sql, rows).sql, rows)
@@ -81,5 +98,7 @@ def _database_gone():
     return BackendError('end-of-file on communication channel', ora_code=3113)
 
 
+postgres._SQLSTATE_TO_ORA |= {'40P01': 60, '42701': 957}
+postgres._ORA_MESSAGE |= {60: 'deadlock detected while waiting for resource', 957: 'duplicate column name'}
 postgres._with_raw_length_checks = _with_length_checks
 postgres._session_terminated = _database_gone

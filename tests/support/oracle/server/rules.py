@@ -61,6 +61,8 @@ class Examined(NamedTuple):
     sql: str
     verb: str
     sets_session: bool
+    # How long a SELECT ... FOR UPDATE waits for its rows, if it says so.
+    wait_s: int | None
 
 
 def refuse(code: int, message: str) -> None:
@@ -77,13 +79,17 @@ def examined(sql: str, name_bytes: int) -> Examined:
         _check_names(tokens, name_bytes)
     if verb in ('CREATE', 'ALTER') and 'TABLE' in words:
         _check_columns(tokens)
+    wait_s = None
+    if verb == 'SELECT' and [token.text for token in tokens[-4:-1]] == ['FOR', 'UPDATE', 'WAIT']:
+        wait_s = int(tokens[-1].text)
+        sql, tokens = sql[: tokens[-2].start], tokens[:-2]
     changes = [*_folded(tokens), *_empty_values(verb, tokens)]
     if verb == 'MERGE':
         changes += _check_merge(tokens)
     # From the end on, so that the places of the others stay right; an alias that is dropped needs no small letters.
     for start, (end, text) in sorted({token.start: (token.end, text) for token, text in changes}.items(), reverse=True):
         sql = sql[:start] + text + sql[end:]
-    return Examined(sql, verb, words[:2] == ['ALTER', 'SESSION'])
+    return Examined(sql, verb, words[:2] == ['ALTER', 'SESSION'], wait_s)
 
 
 def check_binds(verb: str, rows) -> None:
