@@ -205,12 +205,12 @@ fn change_of(table: &Arc<TableSchema>, op: Op) -> Change {
 
 /// Changes that are durable up to `next`.
 pub fn batch(changes: Vec<Change>, next: u64) -> Batch {
-    Batch { changes, cursor: Some(cursor(next)) }
+    Batch { changes: changes.into(), cursor: Some(cursor(next)) }
 }
 
 /// Changes in the middle of a transaction.
 pub fn part(changes: Vec<Change>) -> Batch {
-    Batch { changes, cursor: None }
+    Batch { changes: changes.into(), cursor: None }
 }
 
 pub fn cursor(next: u64) -> Cursor {
