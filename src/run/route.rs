@@ -487,7 +487,9 @@ impl Delivery<'_> {
 
     /// Writes all complete transactions, and the cursor behind them. Does nothing when no commit was seen since.
     async fn flush(&mut self) -> Result<()> {
-        let Some(Whole { changes, next, position, time_ms }) = self.waiting.take_whole() else { return Ok(()) };
+        let Some(Whole { changes, next, position, time_ms }) = self.waiting.take_whole() else {
+            return Ok(());
+        };
         let cursor = self.feed.cursor(next, position);
         self.write(Batch { changes, cursor: Some(cursor) }).await?;
         self.backoff.succeeded();

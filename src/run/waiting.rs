@@ -174,3 +174,114 @@ impl Waiting {
         if runs.is_empty() { made.into() } else { Changes::of_runs(runs) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+    use crate::model::block::{BlockBuilder, Commit, Entry, Op, SchemaBook};
+    use crate::model::schema::TableSchema;
+    use crate::model::table::TableName;
+
+    fn schema(table: &str) -> TableSchema {
+        TableSchema {
+            name: TableName { database: "shop".into(), table: table.into() },
+            columns: Vec::new(),
+            primary_key: Vec::new(),
+            unique_keys: Vec::new(),
+        }
+    }
+
+    /// A block of transactions; each letter is a change of the table with that name.
+    fn block(transactions: &[&str]) -> (Arc<Block>, Arc<Tables>) {
+        let mut builder = BlockBuilder::new(Seq(100), SchemaBook::default());
+        for (at, changes) in transactions.iter().enumerate() {
+            for table in changes.split("").filter(|table| !table.is_empty()) {
+                let no = builder.schema(&schema(table));
+                let image = |out: &mut Vec<u8>| {
+                    out.push(0);
+                    Ok::<(), Infallible>(())
+                };
+                builder.change(Op::Insert, no, 0, None::<fn(&mut _) -> _>, Some(image)).unwrap();
+            }
+            let position = Position { offset: at as u64, ..Position::default() };
+            builder.commit(Commit { position, time_ms: at as i64 });
+        }
+        let wanted = |schema: &Arc<TableSchema>| (schema.name.table != "x").then(|| Arc::clone(schema));
+        let tables = builder.book().iter().map(|(_, schema)| wanted(schema)).collect();
+        (Arc::new(builder.seal().unwrap()), Arc::new(tables))
+    }
+
+    /// Reads a block as a route does, and takes what is whole where `take` says so of an entry. Gives the tables of the
+    /// changes in each batch.
+    fn batches(transactions: &[&str], take: impl Fn(u64) -> bool) -> Vec<String> {
+        let (block, tables) = block(transactions);
+        let (mut waiting, mut batches, mut end) = (Waiting::default(), Vec::new(), 0);
+        let mut entries = block.entries();
+        while let Some(entry) = entries.next() {
+            let (seq, entry) = entry.unwrap();
+            let bytes = end..block.payload.len() - entries.remaining();
+            end = bytes.end;
+            match entry {
+                Entry::Change(change) if tables[change.schema.0 as usize].is_some() => {
+                    waiting.read(&block, bytes, seq, &change, &tables);
+                }
+                Entry::Commit { time_ms, offset, .. } => {
+                    waiting.commit(&block, end, seq.plus(1), time_ms).offset = offset;
+                }
+                _ => {}
+            }
+            if take(seq.0)
+                && let Some(whole) = waiting.take_whole()
+            {
+                batches.push(whole);
+            }
+        }
+        batches.extend(waiting.take_whole());
+        assert_eq!((waiting.len(), waiting.bytes(), waiting.held_bytes()), (0, 0, 0));
+        let mut before = Seq(0);
+        let batches = batches.into_iter().map(|whole| {
+            assert_eq!(whole.position.offset as i64, whole.time_ms);
+            assert_eq!(whole.changes.len(), whole.changes.as_slice().len());
+            for change in &whole.changes {
+                assert!(before < change.seq && change.seq < whole.next);
+                before = change.seq;
+            }
+            whole.changes.iter().map(|change| change.table.name.table.as_str()).collect::<String>()
+        });
+        batches.collect()
+    }
+
+    #[test]
+    fn a_batch_ends_behind_the_last_commit_wherever_it_is_taken() {
+        let transactions = ["ab", "xx", "xaxbx", "x", "b", "aaa"];
+        assert_eq!(batches(&transactions, |_| false), ["ababbaaa"]);
+        for at in 100..130 {
+            let taken = batches(&transactions, |seq| seq == at);
+            assert_eq!(taken.concat(), "ababbaaa", "taken at {at}");
+        }
+        let taken = batches(&transactions, |_| true);
+        assert_eq!(taken, ["ab", "", "ab", "", "b", "aaa"]);
+    }
+
+    #[test]
+    fn a_part_of_a_transaction_is_all_that_waits() {
+        let (block, tables) = block(&["aab"]);
+        let mut waiting = Waiting::default();
+        let mut end = 0;
+        let mut entries = block.entries();
+        while let Some(Ok((seq, entry))) = entries.next() {
+            let bytes = end..block.payload.len() - entries.remaining();
+            end = bytes.end;
+            if let Entry::Change(change) = entry {
+                waiting.read(&block, bytes, seq, &change, &tables);
+            }
+        }
+        assert_eq!((waiting.len(), waiting.bytes()), (3, 3));
+        assert!(waiting.take_whole().is_none());
+        let part = Vec::from(waiting.take_part());
+        assert_eq!(part.len(), 3);
+        assert!(waiting.is_empty());
+    }
+}
