@@ -42,10 +42,15 @@ impl Target {
     }
 
     pub async fn mysql() -> Target {
+        Target::on(servers::shared_mariadb()).await
+    }
+
+    /// A database of a server of MariaDB or MySQL.
+    pub async fn on(server: &servers::Server) -> Target {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         // A server that is not the test's own may hold databases of earlier runs.
         let database = format!("lode_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        let port = servers::shared_mariadb().port();
+        let port = server.port();
         let endpoint = |database: &str| Endpoint::Url {
             scheme: "mysql".into(),
             user: "root".into(),
