@@ -84,7 +84,7 @@ const MONGODB: KindSpec = KindSpec {
     endpoint: mongodb::ENDPOINT,
     connection: mongodb::CONNECTION,
     source: None,
-    sink: Some(SinkSpec { target: TargetSpec::Table, settings: &[BATCH, MODE, THREADS] }),
+    sink: Some(sink::mongodb::SPEC),
     log: Some(&[]),
     not_built_in: None,
 };

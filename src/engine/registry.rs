@@ -30,6 +30,7 @@ impl Registry {
         let sinks: [(&str, Arc<dyn SinkKind>); _] = [
             ("mysql", Arc::new(crate::sink::mysql::Mysql)),
             ("sqlite", Arc::new(crate::sink::sqlite::Sqlite)),
+            ("mongodb", Arc::new(crate::sink::mongodb::Mongodb)),
             ("jsonl", Arc::new(crate::sink::jsonl::Jsonl)),
             ("null", Arc::new(crate::sink::null::Null)),
         ];

@@ -17,6 +17,8 @@ use lode::model::value::Value;
 use lode::sink::{Sink, SinkKind, SinkRoute};
 use mysql_async::prelude::Queryable;
 
+use crate::mongodb;
+use crate::support::mongodb::shared_mongodb;
 use crate::support::servers;
 
 pub const INT: ColumnType = ColumnType::Int { bits: 32, unsigned: false };
@@ -39,6 +41,19 @@ impl Target {
         let folder = tempfile::tempdir().unwrap();
         let endpoint = Endpoint::Path(folder.path().join("mart.db"));
         Target { kind: "sqlite", connection: connection("sqlite", endpoint), folder }
+    }
+
+    /// Those and the one that has documents, for tests that ask no more than its rows.
+    pub async fn every() -> Vec<Target> {
+        let mut all = Target::all().await;
+        all.push(Target::mongodb().await);
+        all
+    }
+
+    pub async fn mongodb() -> Target {
+        let server = shared_mongodb();
+        let connection = server.connection(&server.database());
+        Target { kind: "mongodb", connection, folder: tempfile::tempdir().unwrap() }
     }
 
     pub async fn mysql() -> Target {
@@ -64,6 +79,10 @@ impl Target {
         Target { connection: connection("mysql", endpoint(&database)), ..target }
     }
 
+    pub fn connection(&self) -> Arc<Connection> {
+        self.connection.clone()
+    }
+
     pub fn sink(&self) -> Box<dyn Sink> {
         self.sink_with("p/shop/1", "*", &[])
     }
@@ -78,12 +97,16 @@ impl Target {
         };
         match self.kind {
             "sqlite" => lode::sink::sqlite::Sqlite.sink(route).unwrap(),
+            "mongodb" => lode::sink::mongodb::Mongodb.sink(route).unwrap(),
             _ => lode::sink::mysql::Mysql.sink(route).unwrap(),
         }
     }
 
     /// Runs statements.
     pub async fn run(&self, sql: &str) {
+        if self.kind == "mongodb" {
+            return mongodb::run(&self.connection, sql).await;
+        }
         match &self.connection.endpoint {
             Endpoint::Path(path) => rusqlite::Connection::open(path).unwrap().execute_batch(sql).unwrap(),
             Endpoint::Url { .. } => {
@@ -98,6 +121,7 @@ impl Target {
     pub async fn rows(&self, sql: &str) -> Vec<String> {
         let mut rows = match &self.connection.endpoint {
             Endpoint::Path(path) => rows_of_file(path, sql),
+            Endpoint::Url { .. } if self.kind == "mongodb" => mongodb::rows(&self.connection, sql).await,
             Endpoint::Url { .. } => {
                 let mut conn = self.connect().await;
                 let rows: Vec<mysql_async::Row> = conn.query(sql).await.unwrap();
