@@ -14,6 +14,7 @@ use mongodb::options::IndexOptions;
 use mongodb::{Client, Database, IndexModel};
 
 use crate::exact::cases;
+use crate::support::mongodb::MongoDb;
 use crate::target::*;
 
 /// The target's database. The client belongs to the test's runtime.
@@ -194,7 +195,7 @@ async fn a_transaction_too_large_for_one_comes_in_parts_and_once() {
     const ROWS: u64 = 9;
     let files =
         schema("files", &[("id", INT, false), ("t", ColumnType::Text { bytes: u32::MAX }, true)], &[0], &[]);
-    let words = "x".repeat(8 << 20);
+    let words = "x".repeat(3 << 20);
     let log = Some(LogEpoch(uuid::Uuid::new_v4()));
     let cursor = |next| Cursor { source: String::new(), log, next: Seq(next), position: None };
     let change = |seq: u64| Change { seq: Seq(seq), ..insert(row(&files, &[Int(seq as i64), text(&words)])) };
@@ -245,4 +246,85 @@ async fn writers_that_meet_take_turns() {
     let (_, met) = tokio::join!(ended, two.write(batch(vec![update(user(1, 1), user(1, 2))], 1)));
     met.unwrap();
     assert_eq!(target.rows("SELECT id, n FROM users").await, ["1|2"]);
+}
+
+#[tokio::test]
+async fn a_server_without_transactions_is_written_by_key() {
+    let wide = schema("wide", &[("id", INT, false), ("a", TEXT, true), ("b", INT, true)], &[0], &[]);
+    let one = |id, word: &str, n| row(&wide, &[Int(id), text(word), Int(n)]);
+    let patched =
+        |id, n| update(some(&wide, &[Some(Int(id)), None, None]), some(&wide, &[None, None, Some(Int(n))]));
+    let mut server = MongoDb::start().await;
+    server.restart_with(&["--standalone"]).await;
+    let target = Target::documents(&server);
+    let all = "SELECT id, a, b FROM wide";
+    let mut sink = target.sink();
+    assert_eq!(sink.open().await.unwrap(), None);
+    sink.write(batch(vec![insert(one(1, "a", 1)), insert(one(2, "b", 1))], 1)).await.unwrap();
+    // Patched and gone, and then the writer is lost before the cursor moves.
+    let changes = || vec![patched(1, 5), delete(one(1, "a", 5)), patched(2, 7), insert(one(3, "c", 1))];
+    sink.write(part(changes())).await.unwrap();
+    assert_eq!(target.rows(all).await, ["2|b|7", "3|c|1"]);
+    drop(sink);
+    let mut sink = target.sink();
+    assert_eq!(sink.open().await.unwrap(), Some(cursor(1)));
+    sink.write(batch(changes(), 2)).await.unwrap();
+    assert_eq!(target.rows(all).await, ["2|b|7", "3|c|1"]);
+    // A row that is missing for no such reason is an error.
+    let error = sink.write(batch(vec![patched(1, 9)], 3)).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Data, "{error}");
+    assert_eq!(sink.open().await.unwrap(), Some(cursor(2)));
+
+    let mut new = target.sink();
+    assert_eq!(new.open().await.unwrap(), Some(cursor(2)));
+    let error = sink.write(batch(vec![insert(one(4, "d", 1))], 3)).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Fenced, "{error}");
+    assert_eq!(target.rows(all).await, ["2|b|7", "3|c|1"]);
+}
+
+#[tokio::test]
+async fn failures_of_the_server_lose_and_double_nothing() {
+    let words = schema("words", &[("id", INT, false), ("w", TEXT, true)], &[0], &[]);
+    let word = |id| insert(row(&words, &[Int(id), text("w")]));
+    let mut server = MongoDb::start().await;
+    server.restart_with(&["--enable-test-commands"]).await;
+    let fail = async |mode: Bson, data: Document| {
+        let command = doc! { "configureFailPoint": "failCommand", "mode": mode, "data": data };
+        server.client().database("admin").run_command(command).await.unwrap();
+    };
+    let always = || Bson::from("alwaysOn");
+    let target = Target::documents(&server);
+    let append = [("mode", Setting::Choice("append"))];
+    let mut sink = target.sink_with("p", "*", &append);
+    sink.open().await.unwrap();
+    sink.write(batch(vec![word(1)], 1)).await.unwrap();
+
+    // A conflict is tried again at once, from the beginning of the transaction.
+    let conflict = doc! { "failCommands": ["insert", "update"], "errorCode": 112,
+    "errorLabels": ["TransientTransactionError"] };
+    fail(doc! { "times": 2 }.into(), conflict.clone()).await;
+    sink.write(batch(vec![word(2)], 2)).await.unwrap();
+    fail(always(), conflict).await;
+    let error = sink.write(batch(vec![word(3)], 3)).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Unavailable, "{error}");
+    fail("off".into(), doc! {}).await;
+    assert_eq!(sink.open().await.unwrap(), Some(cursor(2)));
+
+    // The commit is carried out, and the answer says that this is not sure.
+    let unsure = doc! { "failCommands": ["commitTransaction"],
+    "writeConcernError": { "code": 64, "errmsg": "waiting for replication timed out" } };
+    fail(always(), unsure).await;
+    let error = sink.write(batch(vec![word(3)], 3)).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Unavailable, "{error}");
+    fail("off".into(), doc! {}).await;
+    assert_eq!(sink.open().await.unwrap(), Some(cursor(3)));
+
+    // The connection breaks instead of a commit.
+    fail(always(), doc! { "failCommands": ["commitTransaction"], "closeConnection": true }).await;
+    let error = sink.write(batch(vec![word(4)], 4)).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Unavailable, "{error}");
+    fail("off".into(), doc! {}).await;
+    assert_eq!(sink.open().await.unwrap(), Some(cursor(3)));
+    sink.write(batch(vec![word(4)], 4)).await.unwrap();
+    assert_eq!(target.rows("SELECT id, w FROM words").await, ["1|w", "2|w", "3|w", "4|w"]);
 }

@@ -18,7 +18,7 @@ use lode::sink::{Sink, SinkKind, SinkRoute};
 use mysql_async::prelude::Queryable;
 
 use crate::mongodb;
-use crate::support::mongodb::shared_mongodb;
+use crate::support::mongodb::{MongoDb, shared_mongodb};
 use crate::support::servers;
 
 pub const INT: ColumnType = ColumnType::Int { bits: 32, unsigned: false };
@@ -51,7 +51,11 @@ impl Target {
     }
 
     pub async fn mongodb() -> Target {
-        let server = shared_mongodb();
+        Target::documents(shared_mongodb())
+    }
+
+    /// A database of a MongoDB.
+    pub fn documents(server: &MongoDb) -> Target {
         let connection = server.connection(&server.database());
         Target { kind: "mongodb", connection, folder: tempfile::tempdir().unwrap() }
     }

@@ -236,6 +236,9 @@ fn refusal(said: &Said, doing: &str) -> Error {
         79 | 100 => {
             error.advice("lode writes to a majority of the replica set: bring more of its members up")
         }
+        388 => error.advice(
+            "give the server a larger cache (storage.wiredTiger.engineConfig.cacheSizeGB), or set a smaller batch",
+        ),
         14031 => error.advice("the server's disk is full: make room there, or keep less with `retention`"),
         _ => error,
     }

@@ -34,8 +34,9 @@ const WAIT: Duration = Duration::from_millis(20);
 /// A transaction is committed as a part of the source's when it has been open for so long: the server ends it after 60
 /// seconds.
 const TRANSACTION_AGE_MAX: Duration = Duration::from_secs(30);
-/// The same for the bytes that it wrote: the server keeps them in memory.
-const TRANSACTION_BYTES_MAX: usize = 64 << 20;
+/// The same for the bytes that it wrote: the server keeps them in its cache, a fifth of which may be unwritten, and the smallest
+/// cache has 256 MB.
+const TRANSACTION_BYTES_MAX: usize = 16 << 20;
 /// The server's code for a collection that is there already.
 const NAMESPACE_EXISTS: i32 = 48;
 
