@@ -64,13 +64,7 @@ impl MongoDb {
     pub async fn start() -> MongoDb {
         let folder = tempfile::Builder::new().prefix("lode-server-").tempdir().expect("a temporary folder");
         let own = Own { process: ServerProcess::default(), folder };
-        let mut server = MongoDb {
-            user: String::new(),
-            password: None,
-            host: "127.0.0.1".into(),
-            port: 0,
-            own: Some(own),
-        };
+        let mut server = MongoDb { own: Some(own), ..MongoDb::at(0) };
         for _ in 0..PORTS_MAX {
             server.port = free_port();
             if server.launch().await {
@@ -78,6 +72,11 @@ impl MongoDb {
             }
         }
         panic!("the stand-in for MongoDB did not start:\n{}", last_words(server.own().folder.path()));
+    }
+
+    /// A server that another process has started on the loopback.
+    pub fn at(port: u16) -> MongoDb {
+        MongoDb { user: String::new(), password: None, host: "127.0.0.1".into(), port, own: None }
     }
 
     /// The server named by `LODE_TEST_MONGO_URL`, or else one of the test's own.
@@ -93,6 +92,11 @@ impl MongoDb {
             port: url.port().unwrap_or(27017),
             own: None,
         }
+    }
+
+    /// Whether it was started here: then it is the stand-in.
+    pub fn is_own(&self) -> bool {
+        self.own.is_some()
     }
 
     /// The port it listens on.
