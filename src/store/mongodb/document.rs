@@ -204,7 +204,8 @@ pub(super) struct Packed {
     pub transaction: Seq,
     /// The block, without payload.
     block: Block,
-    payload_bytes: usize,
+    /// Size of the payload.
+    pub payload_bytes: usize,
     crc: u32,
     zstd: bool,
     /// In how many pieces the bytes lie.

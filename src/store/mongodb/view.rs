@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use futures_util::TryStreamExt;
-use mongodb::bson::raw::RawDocumentBuf;
 use mongodb::bson::{DateTime, Document, doc};
 use mongodb::options::FindOptions;
 
@@ -57,6 +56,9 @@ impl View {
     /// Shows readers another state, unless a newer one is shown already.
     pub fn show(&self, head: Head, notes: &[Note], horizon_time_ms: Option<i64>) -> Result<()> {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        if head.tail.next < state.head.tail.next {
+            return Ok(());
+        }
         for note in notes {
             let learned = state.knowledge.learn(note);
             learned.map_err(|Malformed| {
@@ -99,7 +101,8 @@ impl View {
                 "last": { "$gte": wanted.0 as i64 },
                 "_id": { "$gte": horizon.block as i64, "$lt": blocks as i64 },
             };
-            let found = self.find(filter, doc! { "last": 1 }, count).await?;
+            let found =
+                self.find(filter, doc! { "last": 1 }, count, max_bytes - bytes.min(max_bytes)).await?;
             let unpacked = self.unpack(found, wanted).await;
             let (some, fault) = match unpacked {
                 Ok(some) => (some, None),
@@ -161,7 +164,7 @@ impl View {
             return Ok(());
         }
         for number in [head.horizon.block, head.blocks - 1] {
-            let found = self.find(doc! { "_id": number as i64 }, doc! { "_id": 1 }, 1).await?;
+            let found = self.find(doc! { "_id": number as i64 }, doc! { "_id": 1 }, 1, 0).await?;
             let packed = found.into_iter().next().ok_or_else(|| self.blocks_are_gone())?;
             let (first, end) = (packed.first(), packed.end());
             if (number == head.horizon.block && first != head.horizon.first)
@@ -215,7 +218,7 @@ impl View {
             filter
                 .insert("_id", doc! { "$gte": self.state().head.horizon.block as i64, "$lt": below as i64 });
             filter.insert("commits", doc! { "$elemMatch": place.clone() });
-            let found = self.find(filter, doc! { "_id": -1 }, 1).await?;
+            let found = self.find(filter, doc! { "_id": -1 }, 1, 0).await?;
             let Some(packed) = found.into_iter().next() else { return Ok(None) };
             below = packed.number;
             let block = self.unpack_one(packed).await?;
@@ -234,7 +237,7 @@ impl View {
         let mut filter = self.visible();
         filter.insert("time", doc! { "$gte": time });
         filter.insert("latest_commit", doc! { "$gte": time });
-        let found = self.find(filter, doc! { "time": 1, "_id": 1 }, 1).await?;
+        let found = self.find(filter, doc! { "time": 1, "_id": 1 }, 1, 0).await?;
         let Some(packed) = found.into_iter().next() else { return Ok(next) };
         let transaction = packed.transaction;
         let block = self.unpack_one(packed).await?;
@@ -261,21 +264,30 @@ impl View {
         doc! { "_id": { "$gte": state.head.horizon.block as i64, "$lt": state.head.blocks as i64 } }
     }
 
-    /// Blocks in the order of `sort`, without what is for people.
-    pub async fn find(&self, filter: Document, sort: Document, count: u64) -> Result<Vec<Packed>> {
+    /// Blocks in the order of `sort`, without what is for people: `count` of them, or fewer when these hold `max_bytes` of
+    /// payload; at least one where there is one.
+    async fn find(
+        &self,
+        filter: Document,
+        sort: Document,
+        count: u64,
+        max_bytes: usize,
+    ) -> Result<Vec<Packed>> {
         let options = FindOptions::builder()
             .sort(sort)
             .limit(count as i64)
             .projection(doc! { "changes": 0, "tables": 0, "commits": 0 })
             .build();
-        let find = self.place.blocks.find(filter).with_options(options);
-        let found: Vec<RawDocumentBuf> =
-            answer("cannot read the log", async { find.await?.try_collect().await }).await?;
-        let mut packed = Vec::with_capacity(found.len());
-        for document in found {
+        let doing = "cannot read the log";
+        let mut cursor = answer(doing, self.place.blocks.find(filter).with_options(options)).await?;
+        let (mut packed, mut bytes) = (Vec::new(), 0);
+        while (packed.is_empty() || bytes < max_bytes)
+            && let Some(document) = answer(doing, cursor.try_next()).await?
+        {
             let mut one =
                 Packed::read(&document).map_err(|why| self.damaged(why, self.state().head.horizon.first))?;
             self.join_parts(&mut one).await?;
+            bytes += one.payload_bytes;
             packed.push(one);
         }
         Ok(packed)
