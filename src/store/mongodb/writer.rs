@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::document::{Documents, Place, Written, encode};
 use super::head::{HEAD, Head};
 use super::lease::gone;
-use super::view::View;
+use super::view::{View, put_back};
 use crate::client::mongodb::answer;
 use crate::error::{Error, Kind, Result};
 use crate::model::block::{Block, SchemaBook};
@@ -287,6 +287,9 @@ impl Writer {
             let head = Head::load(&view.place).await?;
             return Err(self.why_lost(view, head));
         };
+        if head.tail.next < view.state().head.tail.next {
+            return Err(put_back());
+        }
         self.fence = head.fence;
         view.place.cut(head.blocks, head.notes).await?;
         let known = view.state().head.notes;
