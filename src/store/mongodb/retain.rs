@@ -68,17 +68,17 @@ impl View {
     /// Deletes what an earlier process did not come to delete.
     pub async fn finish_dropping(&self) -> Result<()> {
         let horizon = self.state().head.horizon.block;
-        // The oldest go first, so that the last one before the horizon tells of all.
-        let Some(last) = horizon.checked_sub(1) else { return Ok(()) };
-        let doing = "cannot drop old blocks of the log";
-        let left = self.place.blocks.find_one(doc! { "_id": last as i64 }).projection(doc! { "_id": 1 });
-        if answer(doing, left).await?.is_none() {
-            return Ok(());
+        loop {
+            let below = doc! { "_id": { "$gte": 0_i64, "$lt": horizon as i64 } };
+            let oldest = self.place.blocks.find_one(below).sort(doc! { "_id": 1 });
+            let oldest =
+                answer("cannot drop old blocks of the log", oldest.projection(doc! { "_id": 1 })).await?;
+            let Some(oldest) = oldest.and_then(|document| document.get_i64("_id").ok()) else {
+                return Ok(());
+            };
+            let oldest = oldest as u64;
+            self.drop_blocks(oldest, horizon.min(oldest + DROP_BLOCKS as u64)).await?;
         }
-        let below = doc! { "_id": { "$lt": horizon as i64 } };
-        let oldest = self.place.blocks.find_one(below).sort(doc! { "_id": 1 }).projection(doc! { "_id": 1 });
-        let oldest = answer(doing, oldest).await?.and_then(|document| document.get_i64("_id").ok());
-        self.drop_blocks(oldest.unwrap_or_default().max(0) as u64, horizon).await
     }
 
     /// Deletes the blocks from number `from` up to `to`.
