@@ -1,6 +1,7 @@
 //! The one door: scripts, the command line and embedding programs change what runs only through [`Engine`].
 
 pub mod kinds;
+pub mod logs;
 pub mod registry;
 pub mod status;
 
@@ -240,16 +241,7 @@ impl Engine {
 
     /// `None` when a running mine reads the same server into the same store already, and now serves this plan, too.
     async fn open_mine(&self, running: &mut Running, plan: &Arc<MinePlan>) -> Result<Option<RunningMine>> {
-        if plan.store.is_some() {
-            return Err(Error::new(
-                Kind::Environment,
-                format!(
-                    "this build of lode cannot keep a log in `{}`",
-                    plan.store.as_ref().map_or("", |c| c.kind)
-                ),
-            )
-            .advice("write `share_mining via embedded` to keep it in the data folder"));
-        }
+        let store = self.log_store(plan.store.as_ref())?;
         let source = self.source(&plan.connection)?;
         if let Some(shared) = same_server(running, plan, source.as_ref()).await {
             info!(
@@ -260,7 +252,7 @@ impl Engine {
             running.aliases.insert(plan.connection.name.clone(), shared);
             return Ok(None);
         }
-        let log = self.store.open(&plan.log).await?;
+        let log = store.open(&plan.log).await?;
         let parts = MineParts {
             name: plan.name.clone(),
             source: Arc::clone(&source),

@@ -2,6 +2,7 @@
 
 pub mod embedded;
 pub mod memory;
+pub mod verify;
 
 mod content;
 
