@@ -6,8 +6,9 @@ use super::Engine;
 use crate::error::{Error, Kind, Result};
 use crate::lang::diagnostic::did_you_mean;
 use crate::model::connection::Connection;
+use crate::model::spec::Settings;
 use crate::plan::Plan;
-use crate::store::{LogReader, LogStore};
+use crate::store::LogReader;
 
 /// A message lists so many logs.
 const LISTED_MAX: usize = 12;
@@ -95,21 +96,17 @@ impl Engine {
     /// Opens a log for reading, without taking it: it may be written meanwhile, here or elsewhere.
     ///
     /// # Errors
-    /// As [`LogStore::open_reader`]; `Environment` also when this build cannot read such a store.
+    /// As [`LogStore::open_reader`](crate::store::LogStore::open_reader); `Environment` also when this build cannot read such a store.
     pub async fn read_log(&self, place: &LogPlace) -> Result<Arc<dyn LogReader>> {
-        self.log_store(place.store.as_ref())?.open_reader(&place.log).await
-    }
-
-    /// The store of a connection; without one the embedded store.
-    pub(super) fn log_store(&self, connection: Option<&Arc<Connection>>) -> Result<Arc<dyn LogStore>> {
-        match connection {
-            None => Ok(Arc::clone(&self.store)),
-            Some(connection) => Err(Error::new(
-                Kind::Environment,
-                format!("this build of lode cannot keep a log in `{}`", connection.kind),
-            )
-            .advice("write `share_mining via embedded` to keep it in the data folder")),
-        }
+        let store = match &place.store {
+            None => Arc::clone(&self.store),
+            // What the settings say is about writing.
+            Some(connection) => {
+                let kind = self.registry.store(connection.kind)?;
+                kind.store(Arc::clone(connection), &Settings::default())?
+            }
+        };
+        store.open_reader(&place.log).await
     }
 }
 
