@@ -80,7 +80,7 @@ pub const LOG: &str = "\
 A log is named as users know it:
     shop                                   in the data folder, where a mine keeps its log by default
     store.shop_log --script FILE           a collection of a connection that the script declares
-    shop --script FILE                     the log of the script's mine shop, or of its source connection shop
+    shop --script FILE                     the log of the script's mine or source shop
 
 Examples:
     lode log peek shop                     the newest changes, each with before and after
@@ -110,7 +110,7 @@ Exit codes: 0 done, 1 the log cannot be read, 2 the arguments are wrong, 3 somet
 pub const LOG_TAIL: &str = "\
 Examples:
     lode log tail shop                     what is mined from now on
-    lode log tail shop --from -15m         what was mined in the last quarter of an hour, then the rest
+    lode log tail shop --from -15m         what was mined in the last 15 minutes, and goes on
     lode log tail shop --where 'row.state == \"paid\"' --limit 1
     lode log tail lyl_mongo.david_mongo_share --script walk.lode --json
 
@@ -130,7 +130,7 @@ pub const LOG_VERIFY: &str = "\
 Examples:
     lode log verify shop
     lode log verify shop --json            for programs
-    lode log verify shop && cp -r lode-data/logs/shop /backup
+    lode log verify lyl_mongo.david_mongo_share --script walk.lode
 
 Reads every entry: numbers without a hole, checksums, commits at the ends of blocks, schemas that the catalog knows, \
 positions that never go back. Exit codes: 0 whole, 1 damaged or not readable, 2 the arguments are wrong.";

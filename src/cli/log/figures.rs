@@ -23,7 +23,7 @@ fn text(log: &Opened) -> String {
     let (stat, tail) = (reader.stat(), reader.tail());
     let entries = tail.next.0 - stat.horizon.0;
     let mut text = format!("log {} of {}\n", log.place.log, store(log));
-    let mut line = |word: &str, what: String| text.push_str(&format!("  {word:<9}{what}\n"));
+    let mut line = |word: &str, what: String| text.push_str(&format!("  {word:<10}{what}\n"));
     line("source", reader.source_id().unwrap_or_else(|| "none yet".to_owned()));
     line("tables", tables(&reader.coverage()));
     if let Some(time_ms) = stat.horizon_time_ms {
