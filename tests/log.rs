@@ -152,9 +152,9 @@ async fn the_newest_changes_are_found_however_far_they_lie_back() {
     }
     let mut look = Look::new(log.clone());
     for (modulo, count) in [(1, 10), (7, 500), (4000, 5), (9001, 5)] {
-        let mut choose = |change: &Change| Ok(id(change) % modulo == 0);
+        let mut choose = |change: &Change| Ok(id(change).is_multiple_of(modulo));
         let newest = look.newest(count, &mut choose).await.unwrap();
-        let expected: Vec<u64> = (0..9000).filter(|id| id % modulo == 0).collect();
+        let expected: Vec<u64> = (0..9000).filter(|id: &u64| id.is_multiple_of(modulo)).collect();
         let expected = &expected[expected.len().saturating_sub(count)..];
         let found: Vec<_> = newest.iter().map(|seen| id(&seen.change)).collect();
         assert_eq!(found, expected, "every {modulo}th");
