@@ -4,6 +4,7 @@ pub mod block;
 pub mod change;
 pub mod connection;
 pub mod hook;
+pub mod json;
 pub mod position;
 pub mod row;
 pub mod schema;
