@@ -12,6 +12,7 @@ use lode::model::change::Batch;
 use lode::model::connection::Connection;
 use lode::model::position::Cursor;
 use lode::model::row::RowView;
+use lode::model::clock::Clock;
 use lode::model::spec::{Settings, Start};
 use lode::model::value::Value;
 use lode::run::event::Events;
@@ -196,6 +197,7 @@ fn route(mine: &Arc<Mine>, connection: Arc<Connection>, rate: u32, committed: &T
         cursor_interval: Duration::from_secs(5),
         retries_max: Some(0),
         aside: None,
+        clock: Clock::default(),
     };
     Route::new(parts, Events::default())
 }

@@ -17,6 +17,7 @@ use self::registry::Registry;
 use self::status::Status;
 use crate::check::{self, Checked, Input, Model, System};
 use crate::error::{Error, Kind, Result, ResultExt};
+use crate::model::clock::Clock;
 use crate::model::connection::Connection;
 use crate::plan::build::build;
 use crate::plan::{InputPlan, MinePlan, PipelinePlan, Plan, RoutePlan, Through};
@@ -44,6 +45,7 @@ pub struct Engine {
     registry: Registry,
     data_dir: PathBuf,
     store: Arc<dyn LogStore>,
+    clock: Clock,
     events: Events,
     running: Mutex<Running>,
 }
@@ -70,7 +72,20 @@ impl Engine {
     pub fn new(data_dir: impl Into<PathBuf>, registry: Registry) -> Engine {
         let data_dir = data_dir.into();
         let store = Arc::new(Embedded::new(data_dir.join("logs"), Options::default()));
-        Engine { registry, data_dir, store, events: Events::default(), running: Mutex::default() }
+        let (clock, events, running) = (Clock::default(), Events::default(), Mutex::default());
+        Engine { registry, data_dir, store, clock, events, running }
+    }
+
+    /// Keeps the logs of `via embedded` in `store` instead of the data folder.
+    #[must_use]
+    pub fn with_store(self, store: Arc<dyn LogStore>) -> Engine {
+        Engine { store, ..self }
+    }
+
+    /// Takes the time of day from `clock` instead of this machine's.
+    #[must_use]
+    pub fn with_clock(self, clock: Clock) -> Engine {
+        Engine { clock, ..self }
     }
 
     /// Checks scripts against the kinds that this engine knows, with the files and variables of this process. All
@@ -267,6 +282,7 @@ impl Engine {
             log,
             start: plan.settings.start("start").unwrap_or_else(|| source.default_start()),
             policy: policy(plan),
+            clock: self.clock.clone(),
         };
         let mine = Mine::new(parts, self.events.clone());
         Ok(Some(RunningMine {
@@ -333,6 +349,7 @@ impl Engine {
             cursor_interval: pipeline.settings.duration("cursor_interval").unwrap_or(CURSOR_INTERVAL),
             retries_max,
             aside: aside.then(|| self.aside_file(&pipeline.name)),
+            clock: self.clock.clone(),
         })
     }
 

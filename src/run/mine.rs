@@ -13,11 +13,12 @@ use super::backoff::Backoff;
 use super::event::{Event, Events, FAILURES};
 use super::hub::Hub;
 use super::older::Older;
-use super::progress::{MineProgress, RouteProgress, now_ms};
+use super::progress::{MineProgress, RouteProgress};
 use super::retention::{self, Policy};
 use super::signal::{Listener, Wish};
 use crate::error::{Error, Kind, Result};
 use crate::model::block::{Block, BlockBuilder, Commit};
+use crate::model::clock::Clock;
 use crate::model::position::{Position, Seq};
 use crate::model::spec::Start;
 use crate::model::table::{TableSelection, TableSet};
@@ -49,6 +50,8 @@ pub struct MineParts {
     pub start: Start,
     /// How much of the log is kept.
     pub policy: Policy,
+    /// The time of day.
+    pub clock: Clock,
 }
 
 /// One mine. It reads the tables that its consumers want, together with all that its log already covers: so a
@@ -340,7 +343,7 @@ impl Mine {
             None => {
                 let position = self.parts.source.resolve(&self.parts.start);
                 let Some(position) = listener.unless(Wish::Drain, position).await else { return Ok(None) };
-                Commit { position: position?, time_ms: now_ms() }
+                Commit { position: position?, time_ms: self.parts.clock.now_ms() }
             }
         };
         let position = commit.position.clone();
@@ -363,7 +366,7 @@ impl Mine {
             let error = Error::new(kind, error.to_string()).context("while appending to the log");
             advice.into_iter().fold(error, Error::advice)
         })?;
-        let now_ms = now_ms();
+        let now_ms = self.parts.clock.now_ms();
         for block in blocks {
             self.progress.durable(block, now_ms);
         }

@@ -15,12 +15,13 @@ use super::backoff::Backoff;
 use super::event::{Event, Events, FAILURES};
 use super::feed::{Feed, Next, Origin};
 use super::mine::MineState;
-use super::progress::{RouteProgress, now_ms};
+use super::progress::RouteProgress;
 use super::signal::{Listener, Wish};
 use super::stages::Stages;
 use crate::error::{Error, Kind, Result};
 use crate::model::block::{Block, ChangeEntry, Entry, SchemaBook, parse_schema};
 use crate::model::change::{Batch, Change};
+use crate::model::clock::Clock;
 use crate::model::position::{Position, Seq};
 use crate::model::row::Row;
 use crate::model::schema::{SchemaNo, TableSchema};
@@ -62,6 +63,8 @@ pub struct RouteParts {
     pub retries_max: Option<u32>,
     /// Where rows go on which a hook fails; `None` stops the pipeline instead.
     pub aside: Option<PathBuf>,
+    /// The time of day.
+    pub clock: Clock,
 }
 
 /// One route.
@@ -532,7 +535,7 @@ impl Delivery<'_> {
         let cursor = self.feed.cursor(ready.next, ready.position);
         self.write(Batch { changes, cursor: Some(cursor) }).await?;
         self.backoff.succeeded();
-        self.route.progress.committed(ready.time_ms, now_ms());
+        self.route.progress.committed(ready.time_ms, self.route.parts.clock.now_ms());
         self.moved_at = Instant::now();
         Ok(())
     }
