@@ -39,6 +39,11 @@ impl Observer {
         pipeline.is_some_and(|pipeline| pipeline.routes.iter().all(|route| route.state.is_over()))
     }
 
+    pub async fn a_mine_failed(&self) -> bool {
+        let status = self.engine.status().await;
+        status.mines.iter().any(|mine| matches!(mine.state, MineState::Failed { .. }))
+    }
+
     /// Holds everything that was said and that is seen against what may be.
     pub async fn look(&mut self) {
         loop {

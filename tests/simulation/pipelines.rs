@@ -67,7 +67,6 @@ struct Stages {
 /// What the sink of one input and route gets.
 #[derive(Clone, Debug)]
 pub struct Delivery {
-    pub pipeline: String,
     pub is_exact: bool,
     /// It begins at what is new, and not with all that its log has.
     pub starts_now: bool,
@@ -119,10 +118,9 @@ impl Wanted {
 
     /// What the sinks of these pipelines get, by number.
     pub fn deliveries(&self) -> impl Iterator<Item = (u64, Delivery)> {
-        self.pipelines.iter().flat_map(|(name, pipeline)| {
+        self.pipelines.values().flat_map(|pipeline| {
             pipeline.routes.iter().map(|route| {
                 let delivery = Delivery {
-                    pipeline: name.clone(),
                     is_exact: route.is_exact,
                     starts_now: pipeline.starts_now,
                     inputs: pipeline.inputs.clone(),
@@ -164,7 +162,7 @@ impl Pipeline {
             1 => new.stages = Stages::random(rng),
             _ => {
                 for route in &mut new.routes {
-                    (route.stages, route.batch) = (Stages::random(rng), any_batch(rng));
+                    (route.stages, route.batch) = (Stages::random_of_branch(rng), any_batch(rng));
                 }
             }
         }
@@ -215,7 +213,7 @@ impl Route {
         *next_number += 1;
         Route {
             is_exact: rng.chance(600),
-            stages: Stages::random(rng),
+            stages: Stages::random_of_branch(rng),
             batch: any_batch(rng),
             number: *next_number,
         }
@@ -233,12 +231,18 @@ impl Route {
 }
 
 impl Stages {
+    /// Stages before the branch, which may drop a column.
     fn random(rng: &mut Random) -> Stages {
+        Stages { drop_note: rng.one_in(4), ..Stages::random_of_branch(rng) }
+    }
+
+    /// Stages of a branch. What is dropped already cannot be dropped again.
+    fn random_of_branch(rng: &mut Random) -> Stages {
         Stages {
             not_shade: rng.one_in(3).then(|| rng.below(3) as i64),
             only_inserts: rng.one_in(10),
             map: rng.one_in(5),
-            drop_note: rng.one_in(4),
+            drop_note: false,
         }
     }
 

@@ -323,11 +323,13 @@ impl Life<'_> {
                 drop(door);
                 format!("has something that cannot be carried in transaction {}", server.count() + 1)
             }
-            _ => {
+            // A log that is still empty would take the other server for its own.
+            _ if self.world.books[at].lock().unwrap().next.0 > 0 => {
                 (door.is_another, door.was_another) = (true, true);
                 drop(door);
                 "is replaced by another".to_owned()
             }
+            _ => "is left alone".to_owned(),
         };
         self.world.note(format_args!("server {} {what}", server.name));
     }
@@ -349,10 +351,9 @@ impl Life<'_> {
         if everything {
             self.world.clear_up();
         }
-        if !self.apply().await {
-            return;
+        if self.apply().await {
+            self.restart().await;
         }
-        self.restart().await;
     }
 
     /// Starts what has ended. What has lost its place begins anew.
@@ -408,6 +409,10 @@ impl Life<'_> {
                 }
                 sleep(Duration::from_secs(1)).await;
                 self.observer.look().await;
+                // What broke before everything was mended may come to light after it.
+                if self.observer.a_mine_failed().await {
+                    self.apply().await;
+                }
                 self.restart().await;
             }
         }
@@ -425,7 +430,7 @@ fn pick<'a>(rng: &mut Random, names: &'a [String]) -> Option<&'a String> {
 
 /// The servers are written to all the time.
 async fn load(world: Arc<World>, mut rng: Random) {
-    let most_ms = [40, 400, 4000][rng.below(3) as usize];
+    let most_ms = [150, 600, 4000][rng.below(3) as usize];
     loop {
         sleep(Duration::from_millis(rng.below(most_ms))).await;
         let at = usize::from(rng.one_in(5));

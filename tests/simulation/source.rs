@@ -68,8 +68,8 @@ impl Source for Served {
         self.world.visit(Area::Source).await;
         self.world.pass(Place::Identify)?;
         let is_another = self.world.doors[self.server].lock().unwrap().is_another;
-        let name = if is_another { "another" } else { self.world.servers[self.server].name };
-        Ok(Identity { id: format!("id of {name}"), description: format!("simulated {name}") })
+        let (name, which) = (self.world.servers[self.server].name, if is_another { "another" } else { "the" });
+        Ok(Identity { id: format!("{which} {name}"), description: format!("simulated {name}") })
     }
 
     async fn resolve(&self, start: &Start) -> Result<Position> {
