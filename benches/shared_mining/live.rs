@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use lode::model::connection::Connection;
 use lode::model::clock::Clock;
+use lode::model::connection::Connection;
 use lode::model::spec::Start;
 use lode::model::table::TableSet;
 use lode::run::event::Events;
@@ -32,7 +32,14 @@ impl Live {
         let store = Embedded::new(folder.path(), Options::default());
         let log = store.open("bench").await.expect("a new log");
         let source = Mysql.source(connection).expect("a source");
-        let parts = MineParts { name: "bench".into(), source, log, start, policy: Policy::default(), clock: Clock::default() };
+        let parts = MineParts {
+            name: "bench".into(),
+            source,
+            log,
+            start,
+            policy: Policy::default(),
+            clock: Clock::default(),
+        };
         let mine = Mine::new(parts, Events::default());
         mine.want(tables);
         let control = Control::default();

@@ -274,9 +274,9 @@ impl Log for MemoryLog {
 
     async fn retain(&self, policy: &Retention, hold: Option<Seq>) -> Result<Retained> {
         let mut content = self.kept.lock();
-        let oldest_ms = policy
-            .age
-            .map(|age| self.clock.now_ms().saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)));
+        let oldest_ms = policy.age.map(|age| {
+            self.clock.now_ms().saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX))
+        });
         let mut bytes: u64 = content.blocks.iter().map(Stored::bytes).sum();
         let (mut due, mut dropped, mut seen_bytes, mut dropped_bytes) = (0, 0, 0, 0);
         let mut latest_ms = i64::MIN;

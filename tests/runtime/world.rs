@@ -59,7 +59,14 @@ impl World {
         let log = Arc::new(Stormy { log, weather: Arc::clone(&self.weather), reads: AtomicU64::new(0) });
         let source = Arc::new(Served(Arc::clone(&self.server)));
         let (name, start) = ("shop".to_owned(), Start::Earliest);
-        let parts = MineParts { name, source, log: Arc::clone(&log) as Arc<_>, start, policy, clock: Clock::default() };
+        let parts = MineParts {
+            name,
+            source,
+            log: Arc::clone(&log) as Arc<_>,
+            start,
+            policy,
+            clock: Clock::default(),
+        };
         let events = Events::default();
         Life {
             mine: Mine::new(parts, events.clone()),

@@ -222,7 +222,11 @@ impl Observer {
                 apply(&mut expected, &effect);
             }
             let rows = |contents: &Contents| -> Contents {
-                contents.iter().filter(|(_, rows)| !rows.is_empty()).map(|(k, v)| (k.clone(), v.clone())).collect()
+                contents
+                    .iter()
+                    .filter(|(_, rows)| !rows.is_empty())
+                    .map(|(k, v)| (k.clone(), v.clone()))
+                    .collect()
             };
             let (expected, actual) = (rows(&expected), rows(&target.contents));
             if expected != actual {

@@ -112,8 +112,11 @@ impl Server {
         let mut changes = Vec::new();
         let home = self.tables[rng.below(self.tables.len() as u64) as usize];
         for _ in 0..count {
-            let table =
-                if rng.chance(400) { self.tables[rng.below(self.tables.len() as u64) as usize] } else { home };
+            let table = if rng.chance(400) {
+                self.tables[rng.below(self.tables.len() as u64) as usize]
+            } else {
+                home
+            };
             changes.push(state.any(rng, table, pad));
         }
         state.transactions.push(Arc::new(Transaction { changes, time_ms }));

@@ -93,6 +93,7 @@ impl Simulation {
 
     async fn live(&mut self, heals: bool) {
         let mut life = Life::begin(self);
+        life.allow_writers("");
         life.change_weather();
         life.apply().await;
         for _ in 0..life.sim.rng.below(40) {
@@ -129,7 +130,8 @@ impl Life<'_> {
             Clock::new(move || world.now_ms())
         };
         let store = Store { world: Arc::clone(&world), memory: sim.memory.clone() };
-        let engine = Engine::new("no folder is needed", registry).with_store(Arc::new(store)).with_clock(clock);
+        let engine =
+            Engine::new("no folder is needed", registry).with_store(Arc::new(store)).with_clock(clock);
         let engine = Arc::new(engine);
         let observer = Observer::new(Arc::clone(&world), Arc::clone(&engine));
         let load = tokio::spawn(load(Arc::clone(&world), Random::new(sim.rng.next())));
@@ -155,7 +157,8 @@ impl Life<'_> {
             52..64 => self.trouble_a_server(),
             64..67 => {
                 let full = !self.world.store_is_full();
-                self.world.note(format_args!("the store is {}", if full { "full" } else { "no longer full" }));
+                self.world
+                    .note(format_args!("the store is {}", if full { "full" } else { "no longer full" }));
                 self.world.fill_store(full);
             }
             67..71 => self.mend(false).await,
@@ -185,10 +188,12 @@ impl Life<'_> {
         let plan = match checked.model {
             Some(model) => self.engine.plan(&model),
             None => {
-                self.world.violate(format_args!("the script is refused: {:?}\n{script}", checked.diagnostics));
+                self.world
+                    .violate(format_args!("the script is refused: {:?}\n{script}", checked.diagnostics));
                 return false;
             }
         };
+        self.allow_writers("");
         let before = self.observer.pipelines().await;
         self.observer.hold_only(&plan);
         match timeout(APPLY_PATIENCE, self.engine.apply(plan.clone())).await {
@@ -230,8 +235,17 @@ impl Life<'_> {
         }
     }
 
+    /// Somebody starts routes whose keys begin so: they may take over from whoever took over from them.
+    fn allow_writers(&self, prefix: &str) {
+        let mut targets = self.world.targets.lock().unwrap();
+        for (_, target) in targets.iter_mut().filter(|(key, _)| key.starts_with(prefix)) {
+            target.trouble.is_forbidden = false;
+        }
+    }
+
     async fn start(&mut self, name: &str) {
         self.world.note(format_args!("start {name}"));
+        self.allow_writers(&format!("{name}/"));
         if let Err(error) = self.engine.start(name).await
             && error.kind() != Kind::Unavailable
         {

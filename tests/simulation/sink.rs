@@ -49,6 +49,8 @@ pub struct Trouble {
     pub has_rejected: bool,
     /// Another program wrote to it.
     pub was_fenced: bool,
+    /// Its writer was told so, and must not come again before somebody starts it.
+    pub is_forbidden: bool,
 }
 
 impl Target {
@@ -113,6 +115,9 @@ struct Opened {
 impl Sink for Writer {
     async fn open(&mut self) -> Result<Option<Cursor>> {
         self.reach(Place::OpenSink).await?;
+        if self.with(|target| target.trouble.is_forbidden) {
+            return Err(self.violated("it writes again after another writer took over".into()).await);
+        }
         let (fence, cursor) = self.with(|target| {
             target.fence += 1;
             (target.fence, target.cursor.clone())
@@ -131,6 +136,7 @@ impl Sink for Writer {
         let Batch { changes, cursor } = batch;
         let fence = self.open.fence;
         if self.with(|target| target.fence) != fence {
+            self.with(|target| target.trouble.is_forbidden = true);
             return Err(Error::new(Kind::Fenced, "another writer took over"));
         }
         let rejects = self.with(|target| target.trouble.rejects && !changes.is_empty());
@@ -226,7 +232,10 @@ impl Writer {
         if self.delivery.input(self.server).is_some_and(|input| input.is_mined) {
             let next = self.world.books[self.server].lock().unwrap().next;
             if change.seq >= next {
-                return Err(format!("entry {} is delivered, and the log is durable up to {next}", change.seq));
+                return Err(format!(
+                    "entry {} is delivered, and the log is durable up to {next}",
+                    change.seq
+                ));
             }
         }
         let Some(follower) = &mut self.open.follower else {

@@ -38,9 +38,7 @@ pub struct Sources(pub Arc<World>);
 
 impl SourceKind for Sources {
     fn source(&self, connection: Arc<Connection>) -> Result<Arc<dyn Source>> {
-        let Endpoint::Url { host, .. } = &connection.endpoint else {
-            panic!("scripts name servers by URLs")
-        };
+        let Endpoint::Url { host, .. } = &connection.endpoint else { panic!("scripts name servers by URLs") };
         let server = self.0.server_called(host.trim_end_matches(".test"));
         let is_mined = !connection.name.ends_with("_direct");
         Ok(Arc::new(Served { world: Arc::clone(&self.0), server, is_mined }))
@@ -68,7 +66,8 @@ impl Source for Served {
         self.world.visit(Area::Source).await;
         self.world.pass(Place::Identify)?;
         let is_another = self.world.doors[self.server].lock().unwrap().is_another;
-        let (name, which) = (self.world.servers[self.server].name, if is_another { "another" } else { "the" });
+        let (name, which) =
+            (self.world.servers[self.server].name, if is_another { "another" } else { "the" });
         Ok(Identity { id: format!("{which} {name}"), description: format!("simulated {name}") })
     }
 
@@ -193,8 +192,7 @@ impl Stream {
         (self.transaction, self.event) = (self.transaction + 1, 0);
         let wanted = |change: &Change| self.tables.contains(server.name, change.table);
         let is_last = self.transaction == server.count();
-        self.unsaid =
-            !is_last && !transaction.changes.iter().any(wanted) && self.world.any_below(3) == 0;
+        self.unsaid = !is_last && !transaction.changes.iter().any(wanted) && self.world.any_below(3) == 0;
         if !self.unsaid {
             self.commit(out);
         }

@@ -8,7 +8,7 @@ use lode::model::block::{Block, SchemaBook};
 use lode::model::position::{LogEpoch, Position, Seq};
 use lode::model::table::TableSelection;
 use lode::store::memory::Memory;
-use lode::store::{Log, LogStat, LogStore, Retained, Retention, Tail};
+use lode::store::{Log, LogReader, LogStat, LogStore, Retained, Retention, Tail};
 
 use super::world::{Area, Place, World};
 
@@ -26,6 +26,16 @@ impl LogStore for Store {
         let server = self.world.server_called(name);
         self.world.books[server].lock().unwrap().reopened();
         Ok(Arc::new(Stormy { world: Arc::clone(&self.world), server, log }))
+    }
+
+    async fn open_reader(&self, name: &str) -> Result<Arc<dyn LogReader>> {
+        self.world.visit(Area::Store).await;
+        self.memory.open_reader(name).await
+    }
+
+    async fn list(&self) -> Result<Vec<String>> {
+        self.world.visit(Area::Store).await;
+        self.memory.list().await
     }
 }
 
@@ -63,7 +73,11 @@ impl Stormy {
                 self.world.violate(format_args!("log {} ends at {}, not at {next}", server.name, tail.next));
             }
             Ok(next) => {
-                self.world.note(format_args!("  log {} has {} blocks more, up to {next}", server.name, blocks.len()));
+                self.world.note(format_args!(
+                    "  log {} has {} blocks more, up to {next}",
+                    server.name,
+                    blocks.len()
+                ));
             }
         }
         Ok(tail)
@@ -71,18 +85,13 @@ impl Stormy {
 }
 
 #[async_trait]
-impl Log for Stormy {
+impl LogReader for Stormy {
     fn epoch(&self) -> LogEpoch {
         self.log.epoch()
     }
 
     fn source_id(&self) -> Option<String> {
         self.log.source_id()
-    }
-
-    async fn bind_source(&self, id: &str) -> Result<()> {
-        self.world.visit(Area::Store).await;
-        self.log.bind_source(id).await
     }
 
     fn tail(&self) -> Tail {
@@ -95,6 +104,39 @@ impl Log for Stormy {
 
     fn coverage(&self) -> TableSelection {
         self.log.coverage()
+    }
+
+    async fn grown(&self, after: Seq) -> Result<Tail> {
+        self.world.visit(Area::Store).await;
+        self.log.grown(after).await
+    }
+
+    async fn read(&self, from: Seq, max_bytes: usize) -> Result<Vec<Arc<Block>>> {
+        self.world.visit(Area::Store).await;
+        self.world.pass(Place::Read)?;
+        self.log.read(from, max_bytes).await
+    }
+
+    async fn find_position(&self, position: &Position) -> Result<Option<Seq>> {
+        self.world.visit(Area::Store).await;
+        self.log.find_position(position).await
+    }
+
+    async fn find_time(&self, time_ms: i64) -> Result<Seq> {
+        self.world.visit(Area::Store).await;
+        self.log.find_time(time_ms).await
+    }
+
+    fn stat(&self) -> LogStat {
+        self.log.stat()
+    }
+}
+
+#[async_trait]
+impl Log for Stormy {
+    async fn bind_source(&self, id: &str) -> Result<()> {
+        self.world.visit(Area::Store).await;
+        self.log.bind_source(id).await
     }
 
     async fn append(&self, blocks: Vec<Arc<Block>>) -> Result<Tail> {
@@ -118,22 +160,6 @@ impl Log for Stormy {
         Ok(self.log.tail())
     }
 
-    async fn read(&self, from: Seq, max_bytes: usize) -> Result<Vec<Arc<Block>>> {
-        self.world.visit(Area::Store).await;
-        self.world.pass(Place::Read)?;
-        self.log.read(from, max_bytes).await
-    }
-
-    async fn find_position(&self, position: &Position) -> Result<Option<Seq>> {
-        self.world.visit(Area::Store).await;
-        self.log.find_position(position).await
-    }
-
-    async fn find_time(&self, time_ms: i64) -> Result<Seq> {
-        self.world.visit(Area::Store).await;
-        self.log.find_time(time_ms).await
-    }
-
     async fn retain(&self, policy: &Retention, hold: Option<Seq>) -> Result<Retained> {
         self.world.visit(Area::Store).await;
         self.world.pass(Place::Retain)?;
@@ -149,9 +175,5 @@ impl Log for Stormy {
         }
         self.world.visit(Area::Store).await;
         Ok(retained)
-    }
-
-    fn stat(&self) -> LogStat {
-        self.log.stat()
     }
 }

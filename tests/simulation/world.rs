@@ -140,7 +140,10 @@ impl World {
 
     /// The number of the server with this name.
     pub fn server_called(&self, name: &str) -> usize {
-        self.servers.iter().position(|server| server.name == name).expect("scripts name servers that are there")
+        self.servers
+            .iter()
+            .position(|server| server.name == name)
+            .expect("scripts name servers that are there")
     }
 
     // Time.
