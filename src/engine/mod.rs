@@ -123,14 +123,16 @@ impl Engine {
             })
             .cloned()
             .collect();
+        // What can fail comes first, so that a plan which cannot be carried out changes nothing. The new routes are known
+        // to retention before the old ones are gone, too: what a changed pipeline needs stays.
         self.open_mines(&mut running, &changed).await?;
-        stop_pipelines(&mut running, gone, Wish::Stop).await;
         let mut started = Vec::new();
         for pipeline in &changed {
             let routes =
                 self.routes(&running, pipeline).context_with(|| format!("in pipeline {}", pipeline.name))?;
             started.push((pipeline.name.clone(), routes));
         }
+        stop_pipelines(&mut running, gone, Wish::Stop).await;
         stop_idle_mines(&mut running).await;
         // All tables are asked for before the first mine reads, so that they share one beginning.
         start_mines(&mut running);

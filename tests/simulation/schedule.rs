@@ -193,8 +193,10 @@ impl Life<'_> {
                 return false;
             }
         };
-        self.allow_writers("");
         let before = self.observer.pipelines().await;
+        for name in plan.pipelines.keys().filter(|name| !before.contains(name)) {
+            self.allow_writers(&format!("{name}/"));
+        }
         self.observer.hold_only(&plan);
         match timeout(APPLY_PATIENCE, self.engine.apply(plan.clone())).await {
             Ok(Ok(())) => {
@@ -239,7 +241,7 @@ impl Life<'_> {
     fn allow_writers(&self, prefix: &str) {
         let mut targets = self.world.targets.lock().unwrap();
         for (_, target) in targets.iter_mut().filter(|(key, _)| key.starts_with(prefix)) {
-            target.trouble.is_forbidden = false;
+            target.trouble.forbidden = None;
         }
     }
 

@@ -49,8 +49,8 @@ pub struct Trouble {
     pub has_rejected: bool,
     /// Another program wrote to it.
     pub was_fenced: bool,
-    /// Its writer was told so, and must not come again before somebody starts it.
-    pub is_forbidden: bool,
+    /// The delivery that was told so, which must not come again before somebody starts it.
+    pub forbidden: Option<u64>,
 }
 
 impl Target {
@@ -115,7 +115,7 @@ struct Opened {
 impl Sink for Writer {
     async fn open(&mut self) -> Result<Option<Cursor>> {
         self.reach(Place::OpenSink).await?;
-        if self.with(|target| target.trouble.is_forbidden) {
+        if self.with(|target| target.trouble.forbidden == Some(self.number)) {
             return Err(self.violated("it writes again after another writer took over".into()).await);
         }
         let (fence, cursor) = self.with(|target| {
@@ -136,7 +136,7 @@ impl Sink for Writer {
         let Batch { changes, cursor } = batch;
         let fence = self.open.fence;
         if self.with(|target| target.fence) != fence {
-            self.with(|target| target.trouble.is_forbidden = true);
+            self.with(|target| target.trouble.forbidden = Some(self.number));
             return Err(Error::new(Kind::Fenced, "another writer took over"));
         }
         let rejects = self.with(|target| target.trouble.rejects && !changes.is_empty());

@@ -39,6 +39,7 @@ pub struct Sources(pub Arc<World>);
 impl SourceKind for Sources {
     fn source(&self, connection: Arc<Connection>) -> Result<Arc<dyn Source>> {
         let Endpoint::Url { host, .. } = &connection.endpoint else { panic!("scripts name servers by URLs") };
+        self.0.pass(Place::MakeSource)?;
         let server = self.0.server_called(host.trim_end_matches(".test"));
         let is_mined = !connection.name.ends_with("_direct");
         Ok(Arc::new(Served { world: Arc::clone(&self.0), server, is_mined }))

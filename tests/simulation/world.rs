@@ -24,6 +24,7 @@ const TRACE_LINES_MAX: usize = 100_000;
 /// Where lode waits for something outside, and something can go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
+    MakeSource,
     Identify,
     Resolve,
     OpenStream,
@@ -48,7 +49,8 @@ pub enum Place {
 }
 
 /// All places with how often something goes wrong there, in a thousand, at the most.
-pub const DANGERS: [(Place, u64); 14] = [
+pub const DANGERS: [(Place, u64); 15] = [
+    (Place::MakeSource, 150),
     (Place::Identify, 300),
     (Place::Resolve, 200),
     (Place::OpenStream, 300),
