@@ -77,12 +77,6 @@ impl Engine {
         Engine { registry, data_dir, store, clock, events, running }
     }
 
-    /// Keeps the logs of `via embedded` in `store` instead of the data folder.
-    #[must_use]
-    pub fn with_store(self, store: Arc<dyn LogStore>) -> Engine {
-        Engine { store, ..self }
-    }
-
     /// Takes the time of day from `clock` instead of this machine's.
     #[must_use]
     pub fn with_clock(self, clock: Clock) -> Engine {

@@ -17,11 +17,13 @@ mod chance;
 mod check;
 mod follow;
 mod history;
+mod kinds;
 mod pipelines;
 mod schedule;
 mod sink;
 mod source;
 mod store;
+mod trouble;
 mod world;
 
 use std::collections::hash_map::RandomState;
@@ -36,7 +38,7 @@ use std::time::{Duration, Instant};
 use schedule::Simulation;
 
 /// Seeds that every run of the tests tries.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 100;
 /// How long one seed may take by the clock on the wall; it takes a fraction of a second.
 const SEED_PATIENCE: Duration = Duration::from_secs(120);
 /// Lines of the trace that a failure shows.

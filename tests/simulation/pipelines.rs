@@ -92,12 +92,13 @@ impl Wanted {
     /// The script that asks for all this.
     pub fn script(&self) -> String {
         let mut script = String::new();
+        let _ = writeln!(script, "connection logs = simstore \"simstore://logs.test/logs\"");
         for (name, _) in SERVERS {
             let _ = writeln!(script, "connection {name} = sim \"sim://{name}.test/{name}\"");
             let _ = writeln!(script, "connection {name}_direct = sim \"sim://{name}.test/{name}\"");
             let _ = writeln!(
                 script,
-                "share_mining {name} via embedded {{ start = earliest, retention = 60s, retention_size = 3MiB }}"
+                "share_mining {name} via logs.{name} {{ start = earliest, retention = 60s, retention_size = 3MiB }}"
             );
         }
         for (name, pipeline) in &self.pipelines {

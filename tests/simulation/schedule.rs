@@ -5,10 +5,8 @@ use std::time::Duration;
 
 use lode::check::Input;
 use lode::engine::Engine;
-use lode::engine::registry::Registry;
 use lode::error::Kind;
 use lode::model::clock::Clock;
-use lode::model::spec::{EndpointSpec, KindSpec, SettingSpec, SettingType, SinkSpec, TargetSpec};
 use lode::store::memory::Memory;
 use tokio::runtime::Builder;
 use tokio::time::{Instant, sleep, timeout};
@@ -16,10 +14,8 @@ use tokio::time::{Instant, sleep, timeout};
 use super::chance::Random;
 use super::check::Observer;
 use super::pipelines::Wanted;
-use super::sink::Sinks;
-use super::source::Sources;
-use super::store::Store;
-use super::world::{Area, DANGERS, World};
+use super::world::World;
+use super::{kinds, trouble};
 
 /// How long a change of the plan may take, whatever is slow.
 const APPLY_PATIENCE: Duration = Duration::from_secs(600);
@@ -94,7 +90,7 @@ impl Simulation {
     async fn live(&mut self, heals: bool) {
         let mut life = Life::begin(self);
         life.allow_writers("");
-        life.change_weather();
+        trouble::change_weather(&life.world, &mut life.sim.rng);
         life.apply().await;
         for _ in 0..life.sim.rng.below(40) {
             life.act().await;
@@ -121,18 +117,12 @@ struct Life<'a> {
 impl Life<'_> {
     fn begin(sim: &mut Simulation) -> Life<'_> {
         let world = Arc::clone(&sim.world);
-        let mut registry = Registry::built_in();
-        registry.add_source(SOURCE, Arc::new(Sources(Arc::clone(&world))));
-        registry.add_sink(EXACT, Arc::new(Sinks(Arc::clone(&world))));
-        registry.add_sink(LOOSE, Arc::new(Sinks(Arc::clone(&world))));
+        let registry = kinds::registry(&world, &sim.memory);
         let clock = {
             let world = Arc::clone(&world);
             Clock::new(move || world.now_ms())
         };
-        let store = Store { world: Arc::clone(&world), memory: sim.memory.clone() };
-        let engine =
-            Engine::new("no folder is needed", registry).with_store(Arc::new(store)).with_clock(clock);
-        let engine = Arc::new(engine);
+        let engine = Arc::new(Engine::new("no folder is needed", registry).with_clock(clock));
         let observer = Observer::new(Arc::clone(&world), Arc::clone(&engine));
         let load = tokio::spawn(load(Arc::clone(&world), Random::new(sim.rng.next())));
         Life { sim, world, engine, observer, load }
@@ -152,9 +142,9 @@ impl Life<'_> {
                 self.apply().await;
             }
             17..27 => self.stop_or_start().await,
-            27..36 => self.change_weather(),
-            36..52 => self.trouble_a_target(),
-            52..64 => self.trouble_a_server(),
+            27..36 => trouble::change_weather(&self.world, &mut self.sim.rng),
+            36..52 => trouble::trouble_a_target(&self.world, &mut self.sim.rng),
+            52..64 => trouble::trouble_a_server(&self.world, &mut self.sim.rng),
             64..67 => {
                 let full = !self.world.store_is_full();
                 self.world
@@ -255,101 +245,6 @@ impl Life<'_> {
         }
     }
 
-    fn change_weather(&mut self) {
-        let rng = &mut self.sim.rng;
-        self.world.clear_up();
-        if rng.chance(300) {
-            self.world.note("fair weather");
-            return;
-        }
-        let mut said = String::new();
-        for (place, most) in DANGERS {
-            if rng.chance(350) {
-                let permille = 1 + rng.below(most);
-                said += &format!(" {place:?} {permille}‰");
-                self.world.threaten(place, permille);
-            }
-        }
-        for (area, most) in [(Area::Source, 60), (Area::Store, 1500), (Area::Sink, 300)] {
-            if rng.chance(500) {
-                let delay_ms = 1 + if rng.one_in(3) { rng.below(most) } else { rng.below(20) };
-                said += &format!(" {area:?} {delay_ms}ms");
-                self.world.slow_down(area, delay_ms);
-            }
-        }
-        self.world.note(format_args!("weather:{said}"));
-    }
-
-    fn trouble_a_target(&mut self) {
-        let keys: Vec<_> = self.world.targets.lock().unwrap().keys().cloned().collect();
-        let Some(key) = pick(&mut self.sim.rng, &keys) else { return };
-        let now_ms = self.world.now_ms();
-        let mut targets = self.world.targets.lock().unwrap();
-        let target = targets.get_mut(key).expect("it was there a moment ago");
-        let what = match self.sim.rng.below(8) {
-            0..3 => {
-                let seconds = 1 + self.sim.rng.below(40);
-                target.trouble.away_until_ms = now_ms + seconds as i64 * 1000;
-                format!("is away for {seconds} s")
-            }
-            3..6 => {
-                let most = if self.sim.rng.one_in(4) { 3000 } else { 200 };
-                target.trouble.delay_ms = self.sim.rng.below(most);
-                format!("takes {} ms for everything", target.trouble.delay_ms)
-            }
-            6 => {
-                target.trouble.rejects = true;
-                "rejects everything".to_owned()
-            }
-            _ => {
-                target.take_over();
-                "is taken over".to_owned()
-            }
-        };
-        drop(targets);
-        self.world.note(format_args!("{key} {what}"));
-    }
-
-    fn trouble_a_server(&mut self) {
-        let rng = &mut self.sim.rng;
-        let at = usize::from(rng.one_in(4));
-        let server = &self.world.servers[at];
-        let mut door = self.world.doors[at].lock().unwrap();
-        let what = match rng.below(10) {
-            0..4 => {
-                drop(door);
-                server.commit_huge(rng, self.world.now_ms());
-                format!("commits the huge transaction {}", server.count())
-            }
-            4..7 => {
-                drop(door);
-                let tables = server.tables();
-                let table = tables[rng.below(tables.len() as u64) as usize];
-                let version = rng.below(8) as u32;
-                server.alter(table, version);
-                format!("has other columns in {table}: version {version}")
-            }
-            7 => {
-                (door.purged, door.was_purged) = (server.count(), true);
-                drop(door);
-                format!("has purged {} transactions", server.count())
-            }
-            8 => {
-                (door.poison, door.was_poisoned) = (Some(server.count()), true);
-                drop(door);
-                format!("has something that cannot be carried in transaction {}", server.count() + 1)
-            }
-            // A log that is still empty would take the other server for its own.
-            _ if self.world.books[at].lock().unwrap().next.0 > 0 => {
-                (door.is_another, door.was_another) = (true, true);
-                drop(door);
-                "is replaced by another".to_owned()
-            }
-            _ => "is left alone".to_owned(),
-        };
-        self.world.note(format_args!("server {} {what}", server.name));
-    }
-
     /// Somebody sets right what is wrong, and starts what has ended; `everything` also clears the weather.
     async fn mend(&mut self, everything: bool) {
         self.world.note(if everything { "everything is mended" } else { "troubles are mended" });
@@ -439,7 +334,7 @@ impl Life<'_> {
     }
 }
 
-fn pick<'a>(rng: &mut Random, names: &'a [String]) -> Option<&'a String> {
+pub fn pick<'a>(rng: &mut Random, names: &'a [String]) -> Option<&'a String> {
     let count = names.len() as u64;
     (count > 0).then(|| &names[rng.below(count) as usize])
 }
@@ -453,45 +348,3 @@ async fn load(world: Arc<World>, mut rng: Random) {
         world.servers[at].commit_some(&mut rng, world.now_ms());
     }
 }
-
-const SOURCE: KindSpec = KindSpec {
-    name: "sim",
-    meaning: "a simulated server",
-    endpoint: EndpointSpec::Url { schemes: &["sim"], default_port: 1, database: true },
-    connection: &[],
-    source: Some(&[]),
-    sink: None,
-    log: None,
-    not_built_in: None,
-};
-
-const EXACT: KindSpec = sink("exact", "a simulated sink with transactions");
-const LOOSE: KindSpec = sink("loose", "a simulated sink without transactions");
-
-const fn sink(name: &'static str, meaning: &'static str) -> KindSpec {
-    KindSpec {
-        name,
-        meaning,
-        endpoint: EndpointSpec::Nothing,
-        connection: &[],
-        source: None,
-        sink: Some(SinkSpec { target: TargetSpec::Nothing, settings: SETTINGS }),
-        log: None,
-        not_built_in: None,
-    }
-}
-
-const SETTINGS: &[SettingSpec] = &[
-    SettingSpec::new(
-        "batch",
-        SettingType::Integer { min: 1, max: 1000, unit: "rows" },
-        Some("1000"),
-        "How many rows are written at once.",
-    ),
-    SettingSpec::new(
-        "number",
-        SettingType::Integer { min: 0, max: u64::MAX, unit: "routes" },
-        None,
-        "Tells the sink what it is to get.",
-    ),
-];

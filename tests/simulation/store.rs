@@ -5,16 +5,27 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use lode::error::{Error, Kind, Result};
 use lode::model::block::{Block, SchemaBook};
+use lode::model::connection::Connection;
 use lode::model::position::{LogEpoch, Position, Seq};
+use lode::model::spec::Settings;
 use lode::model::table::TableSelection;
 use lode::store::memory::Memory;
-use lode::store::{Log, LogReader, LogStat, LogStore, Retained, Retention, Tail};
+use lode::store::{Log, LogReader, LogStat, LogStore, LogStoreKind, Retained, Retention, Tail};
 
 use super::world::{Area, Place, World};
 
+/// Makes a store of a simulated world, and is one.
+#[derive(Clone)]
 pub struct Store {
     pub world: Arc<World>,
     pub memory: Memory,
+}
+
+impl LogStoreKind for Store {
+    fn store(&self, _: Arc<Connection>, _: &Settings) -> Result<Arc<dyn LogStore>> {
+        self.world.pass(Place::MakeStore)?;
+        Ok(Arc::new(self.clone()))
+    }
 }
 
 #[async_trait]

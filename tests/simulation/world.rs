@@ -25,6 +25,7 @@ const TRACE_LINES_MAX: usize = 100_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
     MakeSource,
+    MakeStore,
     Identify,
     Resolve,
     OpenStream,
@@ -49,7 +50,8 @@ pub enum Place {
 }
 
 /// All places with how often something goes wrong there, in a thousand, at the most.
-pub const DANGERS: [(Place, u64); 15] = [
+pub const DANGERS: [(Place, u64); 16] = [
+    (Place::MakeStore, 150),
     (Place::MakeSource, 150),
     (Place::Identify, 300),
     (Place::Resolve, 200),
