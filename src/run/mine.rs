@@ -23,7 +23,7 @@ use crate::model::position::{Position, Seq};
 use crate::model::spec::Start;
 use crate::model::table::{TableSelection, TableSet};
 use crate::source::{Progress, Source};
-use crate::store::Log;
+use crate::store::{Log, Retained, Retention};
 
 /// A block is sealed when it has so many bytes, or when the source has nothing more at hand.
 const BLOCK_BYTES: usize = 512 << 10;
@@ -61,6 +61,8 @@ pub struct Mine {
     progress: MineProgress,
     events: Events,
     consumers: Mutex<Vec<Weak<RouteProgress>>>,
+    /// Taken while old changes are dropped.
+    dropping: tokio::sync::Mutex<()>,
 }
 
 /// What a mine is doing.
@@ -120,6 +122,7 @@ impl Mine {
             progress: MineProgress::default(),
             events,
             consumers: Mutex::default(),
+            dropping: tokio::sync::Mutex::default(),
         })
     }
 
@@ -176,6 +179,21 @@ impl Mine {
         let mut consumers = self.consumers.lock().unwrap_or_else(PoisonError::into_inner);
         consumers.retain(|consumer| consumer.strong_count() > 0);
         consumers.iter().filter_map(Weak::upgrade).map(|consumer| consumer.durable_next()).min()
+    }
+
+    /// Drops what `keep` does not want, but nothing that a consumer still needs; without `hold`, that too.
+    ///
+    /// # Errors
+    /// As [`Log::retain`].
+    pub async fn retain(&self, keep: &Retention, hold: bool) -> Result<Retained> {
+        let _dropping = self.dropping.lock().await;
+        let needed = if hold { self.oldest_needed() } else { None };
+        self.log().retain(keep, needed).await
+    }
+
+    /// Waits until dropping that began before is over: it does not know of a consumer that was attached since.
+    pub async fn dropped(&self) {
+        let _dropping = self.dropping.lock().await;
     }
 
     /// Starts mining in the background; again, too, when an earlier start is over. The task ends with the wish to

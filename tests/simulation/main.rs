@@ -125,12 +125,13 @@ fn in_own_process(seed: u64) -> (bool, String) {
             let _ = err.read_to_end(&mut text);
             String::from_utf8_lossy(&text).into_owned()
         });
-        let began = Instant::now();
+        let (began, mut hangs) = (Instant::now(), "");
         let holds = loop {
             if let Some(status) = child.try_wait().expect("it can be waited for") {
                 break status.success();
             }
-            if began.elapsed() > SEED_PATIENCE {
+            if began.elapsed() > SEED_PATIENCE && hangs.is_empty() {
+                hangs = "VIOLATION it never ends; with a debugger, see where it turns in circles\n";
                 let _ = child.kill();
             }
             thread::sleep(Duration::from_millis(2));
@@ -140,7 +141,7 @@ fn in_own_process(seed: u64) -> (bool, String) {
         // What the test harness says about the time it took is not part of the trace.
         let trace = said.split_once("TRACE\n").map_or("", |(_, trace)| trace);
         let trace = trace.split_once("END\n").map_or(trace, |(trace, _)| trace);
-        (holds, if holds { trace.to_owned() } else { format!("{trace}{errors}") })
+        (holds, if holds { trace.to_owned() } else { format!("{trace}{hangs}{errors}") })
     })
 }
 

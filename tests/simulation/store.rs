@@ -1,5 +1,6 @@
 //! A store whose appends tear, lose their answers, find no room, and take their time.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -57,10 +58,18 @@ struct Stormy {
 }
 
 impl Stormy {
-    /// What a route of the plan has not delivered must stay.
-    fn check_held(&self, horizon: Seq) {
+    /// The routes that have a place in a log and are not held: what they need may go while they come back.
+    fn strangers(&self) -> BTreeSet<String> {
         let targets = self.world.targets.lock().unwrap();
-        for key in self.world.held.lock().unwrap().iter() {
+        let held = self.world.held.lock().unwrap();
+        let placed = targets.iter().filter(|(key, target)| target.cursor.is_some() && !held.contains(*key));
+        placed.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// What a route of the plan has not delivered must stay.
+    fn check_held(&self, horizon: Seq, strangers: &BTreeSet<String>) {
+        let targets = self.world.targets.lock().unwrap();
+        for key in self.world.held.lock().unwrap().difference(strangers) {
             let Some(cursor) = targets.get(key).and_then(|target| target.cursor.as_ref()) else { continue };
             let epoch = self.log.epoch();
             if cursor.log == Some(epoch) && cursor.next < horizon {
@@ -172,6 +181,7 @@ impl Log for Stormy {
     }
 
     async fn retain(&self, policy: &Retention, hold: Option<Seq>) -> Result<Retained> {
+        let strangers = self.strangers();
         self.world.visit(Area::Store).await;
         self.world.pass(Place::Retain)?;
         let retained = self.log.retain(policy, hold).await?;
@@ -179,7 +189,7 @@ impl Log for Stormy {
         if retained.dropped_bytes > 0 {
             self.world.note(format_args!("  log {server} begins at {} now", retained.horizon));
             self.world.books[self.server].lock().unwrap().horizon = retained.horizon;
-            self.check_held(retained.horizon);
+            self.check_held(retained.horizon, &strangers);
         }
         if hold.is_some_and(|hold| retained.dropped_bytes > 0 && retained.horizon > hold) {
             self.world.violate(format_args!("log {server} dropped what is held"));
