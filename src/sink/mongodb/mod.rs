@@ -31,7 +31,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use mongodb::Client;
 
-use self::session::Session;
+use self::session::{PART_BYTES_MAX, Session};
 use super::settings::{BATCH, MODE, Mode, TableOptions};
 use super::target::TableTemplate;
 use super::{Durable, Sink, SinkKind, SinkRoute, Written, cursor_row};
@@ -64,6 +64,7 @@ impl SinkKind for Mongodb {
             }),
             client: None,
             session: None,
+            part_bytes_max: PART_BYTES_MAX,
             has_warned: false,
         }))
     }
@@ -83,6 +84,8 @@ struct MongodbSink {
     client: Option<Client>,
     /// Absent before `open`, after an error, and when a write was cut short.
     session: Option<Session>,
+    /// Becomes smaller where the server's cache does not hold so much.
+    part_bytes_max: usize,
     has_warned: bool,
 }
 
@@ -92,7 +95,7 @@ impl MongodbSink {
             Some(client) => client.clone(),
             None => self.client.insert(client(&self.config.connection)?).clone(),
         };
-        let (session, cursor) = Session::open(self.config.clone(), client).await?;
+        let (session, cursor) = Session::open(self.config.clone(), client, self.part_bytes_max).await?;
         if !session.has_transactions() && !std::mem::replace(&mut self.has_warned, true) {
             let twice = match self.config.mode {
                 Mode::Upsert => "after a crash rows are written again, by their keys",
@@ -126,7 +129,10 @@ impl Sink for MongodbSink {
                 self.session = Some(session);
                 Ok(Written { durable: batch.cursor.map(Durable::after_commit), rows })
             }
-            Err(error) => Err(error.context(place(&self.config.connection))),
+            Err(error) => {
+                self.part_bytes_max = session.part_bytes_max();
+                Err(error.context(place(&self.config.connection)))
+            }
         }
     }
 

@@ -34,9 +34,11 @@ const WAIT: Duration = Duration::from_millis(20);
 /// A transaction is committed as a part of the source's when it has been open for so long: the server ends it after 60
 /// seconds.
 const TRANSACTION_AGE_MAX: Duration = Duration::from_secs(30);
-/// The same for the bytes that it wrote: the server keeps them in its cache, a fifth of which may be unwritten, and the smallest
-/// cache has 256 MB.
-const TRANSACTION_BYTES_MAX: usize = 16 << 20;
+/// The same for the bytes that it wrote, at first: the server keeps them in its cache, a fifth of which may be unwritten,
+/// and the smallest cache has 256 MB.
+pub(super) const PART_BYTES_MAX: usize = 16 << 20;
+/// What remains of that where the server's cache is smaller, or full.
+const PART_BYTES_MIN: usize = 1 << 20;
 /// The server's code for a collection that is there already.
 const NAMESPACE_EXISTS: i32 = 48;
 
@@ -48,11 +50,17 @@ pub(super) struct Session {
     /// Collections that are there and can be written.
     collections: HashSet<String>,
     plans: PlanCache<Plan>,
+    /// A transaction with so many bytes is committed as a part.
+    part_bytes_max: usize,
     has_warned_of_parts: bool,
 }
 
 impl Session {
-    pub async fn open(config: Arc<Config>, client: Client) -> Result<(Session, Option<Cursor>)> {
+    pub async fn open(
+        config: Arc<Config>,
+        client: Client,
+        part_bytes_max: usize,
+    ) -> Result<(Session, Option<Cursor>)> {
         let database = client.database(database(&config.connection));
         let server = Transaction::new(&client, database.clone()).await?;
         let (progress, cursor) = Progress::take_over(&database, &config.route).await?;
@@ -63,9 +71,15 @@ impl Session {
             progress,
             collections: HashSet::new(),
             plans: PlanCache::new(),
+            part_bytes_max,
             has_warned_of_parts: false,
         };
         Ok((session, cursor))
+    }
+
+    /// What a session that follows this one shall take for its parts.
+    pub fn part_bytes_max(&self) -> usize {
+        self.part_bytes_max
     }
 
     pub fn has_transactions(&self) -> bool {
@@ -79,11 +93,18 @@ impl Session {
         let mut attempt = 1;
         loop {
             self.server.may_be_repeated = false;
+            self.server.is_too_large = false;
             let error = match self.try_write(batch).await {
                 Ok(rows) => return Ok(rows),
                 Err(error) => error,
             };
             self.server.abort().await;
+            if self.server.is_too_large && !is_whole && self.part_bytes_max > PART_BYTES_MIN {
+                self.part_bytes_max /= 2;
+                let why =
+                    "a transaction did not fit into the server's cache, and is tried again in smaller parts";
+                return Err(Error::new(Kind::Unavailable, why).caused_by(error));
+            }
             if error.kind() != Kind::Unavailable {
                 return Err(error);
             }
@@ -125,7 +146,7 @@ impl Session {
 
     async fn commit_part_if_large(&mut self, last: Seq) -> Result<()> {
         let Some(age) = self.server.age() else { return Ok(()) };
-        if age < TRANSACTION_AGE_MAX && self.server.bytes < TRANSACTION_BYTES_MAX {
+        if age < TRANSACTION_AGE_MAX && self.server.bytes < self.part_bytes_max {
             return Ok(());
         }
         if !std::mem::replace(&mut self.has_warned_of_parts, true) {

@@ -8,9 +8,11 @@ use mongodb::error::{Error as DriverError, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_
 use mongodb::options::{Acknowledgment, ReadConcern, SessionOptions, TransactionOptions, WriteConcern};
 use mongodb::{Client, ClientSession, Database};
 
-use crate::client::mongodb::{COMMAND_TIMEOUT, answer, failure, in_time};
+use crate::client::mongodb::{COMMAND_TIMEOUT, answer, code, failure, in_time};
 use crate::error::{Error, Result};
 
+/// The server's code for a transaction that its cache does not hold.
+const TOO_LARGE_FOR_CACHE: i32 = 388;
 /// How often a commit is sent whose outcome is not known. The server carries it out once.
 const COMMITS_MAX: usize = 3;
 /// How long a majority may take to have what was written: it is told from a server that does not answer.
@@ -21,21 +23,26 @@ const ABORT_TIMEOUT: Duration = Duration::from_secs(2);
 /// A database, and the transaction that goes on there.
 pub(super) struct Transaction {
     database: Database,
+    admin: Database,
     /// Absent where the server has no transactions.
     driver: Option<ClientSession>,
     begun: Option<Instant>,
+    is_commit_sent: bool,
     /// Bytes of statements in it.
     pub bytes: usize,
     /// Whether the last error says that the same transaction may succeed when it is tried again, and that it was not
     /// carried out.
     pub may_be_repeated: bool,
+    /// Whether the last error says that the transaction is larger than the server's cache can hold.
+    pub is_too_large: bool,
 }
 
 impl Transaction {
     /// Asks the server what it is.
     pub async fn new(client: &Client, database: Database) -> Result<Transaction> {
         let doing = "cannot ask what the server is";
-        let hello = answer(doing, client.database("admin").run_command(doc! { "hello": 1 })).await?;
+        let admin = client.database("admin");
+        let hello = answer(doing, admin.run_command(doc! { "hello": 1 })).await?;
         let has_transactions =
             hello.get_str("setName").is_ok() || hello.get_str("msg").is_ok_and(|msg| msg == "isdbgrid");
         let driver = if has_transactions {
@@ -49,7 +56,16 @@ impl Transaction {
         } else {
             None
         };
-        Ok(Transaction { database, driver, begun: None, bytes: 0, may_be_repeated: false })
+        Ok(Transaction {
+            database,
+            admin,
+            driver,
+            begun: None,
+            is_commit_sent: false,
+            bytes: 0,
+            may_be_repeated: false,
+            is_too_large: false,
+        })
     }
 
     /// Whether the server has transactions.
@@ -68,6 +84,7 @@ impl Transaction {
             && self.begun.is_none()
         {
             self.bytes = 0;
+            self.is_commit_sent = false;
             answer("cannot begin a transaction", driver.start_transaction()).await?;
             self.begun = Some(Instant::now());
         }
@@ -111,6 +128,7 @@ impl Transaction {
         let Some(driver) = self.driver.as_mut().filter(|_| self.begun.is_some()) else { return Ok(()) };
         let doing = "cannot commit";
         let mut sent = 1;
+        self.is_commit_sent = true;
         loop {
             match in_time(doing, driver.commit_transaction()).await? {
                 Ok(()) => break,
@@ -126,17 +144,25 @@ impl Transaction {
         Ok(())
     }
 
-    /// Gives up what is open. The server does so by itself when it is not told.
+    /// Gives up what is open. The server does so by itself when it is not told, but only after a minute, in which nobody
+    /// else writes to the same documents.
     pub async fn abort(&mut self) {
-        if self.begun.take().is_some()
-            && let Some(driver) = &mut self.driver
-        {
-            let _ = tokio::time::timeout(ABORT_TIMEOUT, async { driver.abort_transaction().await }).await;
-        }
+        let (Some(driver), Some(_)) = (&mut self.driver, self.begun.take()) else { return };
+        let abort = async {
+            if self.is_commit_sent {
+                // What was not committed until now never will be.
+                let _ = self.admin.run_command(doc! { "killSessions": [driver.id().clone()] }).await;
+            } else {
+                let _ = driver.abort_transaction().await;
+            }
+        };
+        // Nothing more can be learnt from a failure here.
+        let _ = tokio::time::timeout(ABORT_TIMEOUT, abort).await;
     }
 
     fn failed(&mut self, error: DriverError, doing: &str) -> Error {
         self.may_be_repeated = error.contains_label(TRANSIENT_TRANSACTION_ERROR);
+        self.is_too_large = code(&error) == Some(TOO_LARGE_FOR_CACHE);
         failure(error, doing)
     }
 }
