@@ -6,11 +6,13 @@ pub mod null;
 pub mod settings;
 pub mod sqlite;
 
+mod actions;
 mod compact;
 mod cursor_row;
 mod plan_cache;
 mod step;
 mod target;
+mod unique;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -18,7 +18,8 @@ use crate::model::position::Cursor;
 use crate::model::row::Row;
 use crate::model::schema::TableSchema;
 use crate::model::value::{Timestamp, Value};
-use crate::sink::compact::{Run, RunKind, by_key, in_order, values_move};
+use crate::sink::actions::{Action, Planned, actions};
+use crate::sink::compact::{Run, RunKind};
 use crate::sink::cursor_row;
 use crate::sink::plan_cache::PlanCache;
 use crate::sink::settings::Mode;
@@ -150,47 +151,19 @@ impl Session {
                     }
                     _ => None,
                 };
-                planned.push((change, step, plan, find));
+                planned.push(Planned { change, step, plan, find });
             }
         }
         let mut rows = 0;
-        let mut queues = Queues::default();
-        for (change, step, plan, find) in planned {
-            let Some(plan) = plan else {
-                rows += self.flush(&mut queues).await?;
-                rows += self.clear(change).await?;
-                continue;
-            };
-            if is_plain(&step) {
-                if let Some(queue) = queues.push(&plan, step) {
-                    rows += self.apply(&queue).await?;
+        for action in actions(planned) {
+            rows += match action {
+                Action::Run { plan, run } => {
+                    self.run(&plan, &run).await?;
+                    run.rows.len() as u64
                 }
-            } else {
-                rows += self.flush(&mut queues).await?;
-                rows += self.single(&plan, find.as_deref(), step).await?;
-            }
-        }
-        rows += self.flush(&mut queues).await?;
-        Ok(rows)
-    }
-
-    async fn flush(&mut self, queues: &mut Queues<'_>) -> Result<u64> {
-        let mut rows = 0;
-        for queue in queues.take() {
-            rows += self.apply(&queue).await?;
-        }
-        Ok(rows)
-    }
-
-    async fn apply(&mut self, queue: &Queue<'_>) -> Result<u64> {
-        let Queue { plan, steps } = queue;
-        let must_keep_order = plan.linked
-            || plan.has_further_unique && values_move(steps, &plan.key, plan.further_unique.as_deref());
-        let runs = if must_keep_order { in_order(steps, &plan.key) } else { by_key(steps, &plan.key) };
-        let mut rows = 0;
-        for run in runs {
-            rows += run.rows.len() as u64;
-            self.run(plan, &run).await?;
+                Action::Single { plan, find, step } => self.single(&plan, find.as_deref(), step).await?,
+                Action::Clear(change) => self.clear(change).await?,
+            };
         }
         Ok(rows)
     }
@@ -200,11 +173,11 @@ impl Session {
         let columns: Vec<u16> = (0..first.schema.columns.len() as u16).collect();
         match run.kind {
             RunKind::Remove => self
-                .many(plan, &run.rows, &plan.key, |rows| plan.delete(rows))
+                .many(plan, &run.rows, &plan.constraints.key, |rows| plan.delete(rows))
                 .await
                 .map_err(Failed::into_error),
             // ON DUPLICATE KEY would also fire on a further unique key, and then write to a row that is not meant.
-            RunKind::Insert | RunKind::Write if !plan.has_further_unique => self
+            RunKind::Insert | RunKind::Write if !plan.constraints.has_further_unique() => self
                 .many(plan, &run.rows, &columns, |rows| plan.upsert(&columns, rows))
                 .await
                 .map_err(Failed::into_error),
@@ -224,7 +197,8 @@ impl Session {
     async fn one_by_one(&mut self, plan: &Plan, rows: &[&Row], columns: &[u16]) -> Result<()> {
         let (update, insert) = (plan.update(columns), plan.insert(columns, 1));
         for row in rows {
-            if self.statement(plan, row, &update, &[(row, columns), (row, &plan.key)]).await? == 0 {
+            if self.statement(plan, row, &update, &[(row, columns), (row, &plan.constraints.key)]).await? == 0
+            {
                 self.statement(plan, row, &insert, &[(row, columns)]).await?;
             }
         }
@@ -286,7 +260,7 @@ impl Session {
         match step {
             Step::Put { row, .. } => {
                 let columns = present(row);
-                if !plan.has_further_unique {
+                if !plan.constraints.has_further_unique() {
                     self.statement(plan, row, &plan.upsert(&columns, 1), &[(row, &columns)]).await?;
                 } else {
                     self.one_by_one(plan, &[row], &columns).await?;
@@ -312,7 +286,9 @@ impl Session {
                     _ => Ok(1),
                 }
             }
-            Step::Remove { row } => self.statement(plan, row, &plan.delete(1), &[(row, &plan.key)]).await,
+            Step::Remove { row } => {
+                self.statement(plan, row, &plan.delete(1), &[(row, &plan.constraints.key)]).await
+            }
             Step::Add { row } => {
                 let columns = present(row);
                 self.statement(plan, row, &plan.insert(&columns, 1), &[(row, &columns)]).await
@@ -533,57 +509,6 @@ impl Fitting<'_> {
     }
 }
 
-/// Steps that wait to be written together.
-#[derive(Default)]
-struct Queues<'a> {
-    /// One for each table that stands alone.
-    alone: Vec<Queue<'a>>,
-    /// Which of them belongs to a table.
-    places: HashMap<String, usize>,
-    /// The last run of the tables with foreign keys, whose order among each other is kept.
-    linked: Option<Queue<'a>>,
-}
-
-struct Queue<'a> {
-    plan: Arc<Plan>,
-    steps: Vec<Step<'a>>,
-}
-
-impl<'a> Queues<'a> {
-    /// Adds a step. A queue that has to be written before comes back.
-    fn push(&mut self, plan: &Arc<Plan>, step: Step<'a>) -> Option<Queue<'a>> {
-        let begin = || Queue { plan: plan.clone(), steps: vec![step] };
-        let queue = if plan.linked {
-            match &mut self.linked {
-                Some(queue) => queue,
-                none => {
-                    *none = Some(begin());
-                    return None;
-                }
-            }
-        } else {
-            match self.places.get(&plan.table) {
-                Some(&at) => &mut self.alone[at],
-                None => {
-                    self.places.insert(plan.table.clone(), self.alone.len());
-                    self.alone.push(begin());
-                    return None;
-                }
-            }
-        };
-        if Arc::ptr_eq(&queue.plan, plan) {
-            queue.steps.push(step);
-            return None;
-        }
-        Some(std::mem::replace(queue, begin()))
-    }
-
-    fn take(&mut self) -> impl Iterator<Item = Queue<'a>> + use<'a> {
-        self.places.clear();
-        std::mem::take(&mut self.alone).into_iter().chain(self.linked.take())
-    }
-}
-
 /// A statement that the server did not carry out.
 struct Failed {
     code: Option<u16>,
@@ -620,15 +545,6 @@ fn not_changed(error: mysql_async::Error, name: &str) -> Error {
         }
         _ => failure(error, &format!("cannot make or change table {name}"))
             .advice("make or change the table yourself, and set create_tables = off"),
-    }
-}
-
-/// A whole row, written or removed by its key.
-fn is_plain(step: &Step<'_>) -> bool {
-    match step {
-        Step::Put { row, .. } => row.view().is_complete(),
-        Step::Remove { .. } => true,
-        _ => false,
     }
 }
 
