@@ -7,7 +7,7 @@ use std::time::Duration;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Params, Value as SqlValue};
 
-use super::statement::{Plan, parameters, present};
+use super::statement::{Plan, parameters};
 use super::table::{Target, add_columns, create_table, quote};
 use super::types::{Flavor, parameter};
 use super::{Config, SchemaPair, failure};
@@ -23,7 +23,7 @@ use crate::sink::compact::{Run, RunKind};
 use crate::sink::cursor_row;
 use crate::sink::plan_cache::PlanCache;
 use crate::sink::settings::Mode;
-use crate::sink::step::{Step, describe_key, filled, require_whole, steps};
+use crate::sink::step::{Step, data_error, exactly_one, filled, no_such_row, present, require_whole, steps};
 
 /// Prepared statements that are kept; a few for each table and number of rows.
 const STATEMENTS_MAX: usize = 256;
@@ -277,12 +277,7 @@ impl Session {
                     .statement(plan, key, &plan.update(&columns), &[(row, &columns), (key, &place)])
                     .await?;
                 match found {
-                    0 => Err(data_error(
-                        plan,
-                        key,
-                        "there is no such row, and the change holds only some of its columns",
-                    )
-                    .advice("set binlog_row_image = FULL at the source, or begin with a snapshot")),
+                    0 => Err(no_such_row(&plan.table, key)),
                     _ => Ok(1),
                 }
             }
@@ -297,12 +292,12 @@ impl Session {
                 let (new, old) = (present(after), present(before));
                 let sql = plan.replace_one(&new, find.unwrap_or(plan), &old);
                 let found = self.statement(plan, before, &sql, &[(after, &new), (before, &old)]).await?;
-                exactly_one(plan, before, found)
+                exactly_one(&plan.table, before, found)
             }
             Step::RemoveOne { row } => {
                 let columns = present(row);
                 let found = self.statement(plan, row, &plan.delete_one(&columns), &[(row, &columns)]).await?;
-                exactly_one(plan, row, found)
+                exactly_one(&plan.table, row, found)
             }
             Step::Clear => Ok(0),
         }
@@ -526,7 +521,7 @@ impl Failed {
             _ => String::new(),
         };
         let error = match failure(error, &format!("cannot write to table {}", plan.table)) {
-            error if error.kind() == Kind::Data => data_error(plan, row, &said),
+            error if error.kind() == Kind::Data => data_error(&plan.table, row, &said),
             error => error,
         };
         Failed { code, error }
@@ -546,23 +541,6 @@ fn not_changed(error: mysql_async::Error, name: &str) -> Error {
         _ => failure(error, &format!("cannot make or change table {name}"))
             .advice("make or change the table yourself, and set create_tables = off"),
     }
-}
-
-fn exactly_one(plan: &Plan, row: &Row, found: u64) -> Result<u64> {
-    if found == 1 {
-        return Ok(1);
-    }
-    Err(data_error(plan, row, "the target has no row that equals the one before the change").advice(
-        "the target was changed by something else, or begun without a snapshot; give the table a key, or begin again \
-         with a snapshot",
-    ))
-}
-
-fn data_error(plan: &Plan, row: &Row, why: &str) -> Error {
-    Error::new(
-        Kind::Data,
-        format!("table {} does not take the row with {}: {why}", plan.table, describe_key(row)),
-    )
 }
 
 /// A server's message without the value that it quotes: `Duplicate entry 'x' for key 'y'`.

@@ -4,13 +4,13 @@ use mysql_async::Value as SqlValue;
 
 use super::table::{Target, quote};
 use super::types::{Flavor, comparison_mark, is_text, parameter};
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::model::row::Row;
 use crate::model::schema::TableSchema;
 use crate::model::value::Value;
 use crate::sink::actions::{Constraints, TablePlan};
 use crate::sink::settings::{OP_COLUMN, SEQ_COLUMN, TIME_COLUMN};
-use crate::sink::step::{key_columns, key_names};
+use crate::sink::step::{key_columns, key_names, key_places};
 
 /// What is needed to write rows of one schema to one table.
 pub(super) struct Plan {
@@ -124,15 +124,7 @@ impl Plan {
 
     /// Where the key's columns are in rows of another schema.
     pub fn key_in(&self, schema: &TableSchema) -> Result<Vec<u16>> {
-        let place = |name: &String| {
-            schema.column(name).map(|at| at as u16).ok_or_else(|| {
-                Error::new(
-                    Kind::Data,
-                    format!("an image of table {} lacks the key column {name}", self.table),
-                )
-            })
-        };
-        self.key_names.iter().map(place).collect()
+        key_places(&self.table, &self.key_names, schema)
     }
 
     fn key_condition(&self) -> String {
@@ -161,12 +153,6 @@ impl TablePlan for Plan {
     fn constraints(&self) -> &Constraints {
         &self.constraints
     }
-}
-
-/// Positions of the columns that are in the image.
-pub(super) fn present(row: &Row) -> Vec<u16> {
-    let view = row.view();
-    (0..row.schema.columns.len()).filter(|&at| view.is_present(at)).map(|at| at as u16).collect()
 }
 
 /// Appends these columns of a row as parameters.
