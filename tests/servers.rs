@@ -2,6 +2,9 @@
 
 mod support;
 
+use mongodb::bson::{Document, doc};
+use mongodb::options::{Acknowledgment, WriteConcern};
+use support::mongodb::MongoDb;
 use support::servers::{MariaDb, MySql, Server};
 
 #[tokio::test]
@@ -44,4 +47,22 @@ async fn writes_a_binlog(server: &mut Server, status: &str) {
 async fn offset(server: &Server, status: &str) -> u64 {
     let rows = server.query(status).await;
     rows[0][1].as_ref().and_then(|offset| offset.parse().ok()).expect("an offset")
+}
+
+#[tokio::test]
+async fn mongodb_starts_and_keeps_what_was_acknowledged() {
+    let mut server = MongoDb::start().await;
+    let database = server.client().database(&server.database());
+    let (rows, port) = (database.collection::<Document>("rows"), server.port());
+    let majority = WriteConcern::builder().w(Acknowledgment::Majority).journal(true).build();
+    for id in 0..20 {
+        rows.insert_one(doc! { "_id": id }).write_concern(majority.clone()).await.unwrap();
+    }
+    server.kill();
+    server.start_again().await;
+    assert_eq!(rows.count_documents(doc! {}).await.unwrap(), 20);
+    server.freeze();
+    server.thaw();
+    server.restart().await;
+    assert_eq!((server.port(), rows.count_documents(doc! {}).await.unwrap()), (port, 20));
 }

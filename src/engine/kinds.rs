@@ -1,7 +1,7 @@
 //! The kinds of systems that this build knows.
 
 use crate::check::Kinds;
-use crate::client::mysql;
+use crate::client::{mongodb, mysql};
 use crate::model::spec::{EndpointSpec, KindSpec, SettingSpec, SettingType, SinkSpec, TargetSpec};
 use crate::sink::settings::{BATCH, CREATE_TABLES, MODE};
 use crate::sink::{self, jsonl, null, sqlite};
@@ -81,8 +81,8 @@ const EMBEDDED: KindSpec = KindSpec {
 const MONGODB: KindSpec = KindSpec {
     name: "mongodb",
     meaning: "collections of a MongoDB: as a log store, or as a sink",
-    endpoint: EndpointSpec::Url { schemes: &["mongodb"], default_port: 27017, database: true },
-    connection: &[PASSWORD, TLS, TLS_CA],
+    endpoint: mongodb::ENDPOINT,
+    connection: mongodb::CONNECTION,
     source: None,
     sink: Some(SinkSpec { target: TargetSpec::Table, settings: &[BATCH, MODE, THREADS] }),
     log: Some(&[]),

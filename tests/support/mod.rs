@@ -3,4 +3,6 @@
 // Each test binary uses its own part of this module.
 #![allow(dead_code)]
 
+pub mod mongodb;
+pub mod process;
 pub mod servers;

@@ -9,11 +9,10 @@
 //! set (`mysql://user:password@host:port`, without a database).
 
 use std::env;
-use std::fs::{self, File};
-use std::net::TcpListener;
+use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -25,10 +24,10 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder, Row, Value};
 use tempfile::TempDir;
 
+use super::process::{ServerProcess, free_port, last_words, unpacked};
+
 /// How long a server may take until it answers.
 const START_MAX: Duration = Duration::from_secs(60);
-/// How long a server may take to end by itself before it is killed.
-const STOP_MAX: Duration = Duration::from_secs(20);
 /// How many ports are tried: another process may take a port between its choice and its use.
 const PORTS_MAX: usize = 5;
 
@@ -88,12 +87,12 @@ pub struct Server {
 
 /// A server that was started here.
 struct Own {
+    // Ends before its folder is removed.
+    process: ServerProcess,
     flavour: Flavour,
     folder: TempDir,
     port: u16,
     options: Vec<String>,
-    process: Option<Child>,
-    watchdog: Option<Child>,
 }
 
 #[derive(Clone, Copy)]
@@ -107,7 +106,7 @@ impl Server {
         let options = options.iter().map(|option| (*option).to_owned()).collect();
         let folder = tempfile::Builder::new().prefix("lode-server-").tempdir().expect("a temporary folder");
         flavour.initialise(folder.path());
-        let mut own = Own { flavour, folder, port: 0, options, process: None, watchdog: None };
+        let mut own = Own { process: ServerProcess::default(), flavour, folder, port: 0, options };
         for _ in 0..PORTS_MAX {
             own.port = free_port();
             let opts = own.root();
@@ -115,7 +114,7 @@ impl Server {
                 return Server { opts, own: Some(own) };
             }
         }
-        panic!("{} did not start:\n{}", own.flavour.program(), own.last_words());
+        panic!("{} did not start:\n{}", own.flavour.program(), last_words(own.folder.path()));
     }
 
     fn given(variable: &str) -> Option<Server> {
@@ -231,36 +230,36 @@ impl Server {
 
     /// Shuts it down as an administrator would.
     pub fn stop(&mut self) {
-        self.own_mut().stop();
+        self.own_mut().process.stop();
     }
 
     /// Kills it as a power cut would.
     pub fn kill(&mut self) {
-        self.own_mut().kill();
+        self.own_mut().process.kill();
     }
 
     /// Starts it after [`stop`](Self::stop) or [`kill`](Self::kill), on the same port and data.
     pub async fn start_again(&mut self) {
         let opts = self.opts();
         let own = self.own_mut();
-        assert!(own.process.is_none(), "the server is running");
+        assert!(!own.process.is_running(), "the server is running");
         // Another process may hold the port for a moment.
         for _ in 0..PORTS_MAX {
             if own.launch(&opts).await.is_ok() {
                 return;
             }
         }
-        panic!("{} did not start again:\n{}", own.flavour.program(), own.last_words());
+        panic!("{} did not start again:\n{}", own.flavour.program(), last_words(own.folder.path()));
     }
 
     /// Stops it from doing anything, with all connections left open.
     pub fn freeze(&self) {
-        self.own().signal("STOP");
+        self.own().process.signal("STOP");
     }
 
     /// Lets it go on after [`freeze`](Self::freeze).
     pub fn thaw(&self) {
-        self.own().signal("CONT");
+        self.own().process.signal("CONT");
     }
 
     fn own(&self) -> &Own {
@@ -281,23 +280,11 @@ impl Own {
 
     /// Starts the process and waits until it answers. Err when it ended instead.
     async fn launch(&mut self, opts: &Opts) -> Result<(), ()> {
-        let log =
-            File::options().create(true).append(true).open(self.log_file()).expect("the log can be written");
-        let process = self
-            .flavour
-            .server(self.folder.path(), self.port)
-            .args(&self.options)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap_or_else(|error| panic!("{}: {error}", self.flavour.program()));
-        self.watchdog = Some(watchdog(process.id(), self.folder.path()));
-        let process = self.process.insert(process);
+        let mut command = self.flavour.server(self.folder.path(), self.port);
+        self.process.start(command.args(&self.options), self.folder.path());
         let began = Instant::now();
         while began.elapsed() < START_MAX {
-            if process.try_wait().expect("its own child").is_some() {
-                self.forget();
+            if !self.process.is_running() {
                 return Err(());
             }
             if let Ok(mut conn) = Conn::new(opts.clone()).await {
@@ -309,68 +296,8 @@ impl Own {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        self.kill();
+        self.process.kill();
         Err(())
-    }
-
-    fn stop(&mut self) {
-        if self.process.is_none() {
-            return;
-        }
-        // A frozen process would not see the wish to end.
-        self.signal("CONT");
-        self.signal("TERM");
-        let began = Instant::now();
-        while began.elapsed() < STOP_MAX {
-            if self.process.as_mut().is_none_or(|process| matches!(process.try_wait(), Ok(Some(_)))) {
-                self.forget();
-                return;
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
-        self.kill();
-    }
-
-    fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            // It may have ended by itself; then there is nothing to kill.
-            let _ = process.kill();
-            let _ = process.wait();
-        }
-        self.forget();
-    }
-
-    /// The process has ended; its number may soon be another's.
-    fn forget(&mut self) {
-        self.process = None;
-        if let Some(mut watchdog) = self.watchdog.take() {
-            let _ = watchdog.kill();
-            let _ = watchdog.wait();
-        }
-    }
-
-    fn signal(&self, name: &str) {
-        let process = self.process.as_ref().expect("the server is running");
-        let command = format!("kill -s {name} {}", process.id());
-        let done = Command::new("sh").args(["-c", &command]).status().expect("a shell");
-        assert!(done.success(), "{command}");
-    }
-
-    fn log_file(&self) -> PathBuf {
-        self.folder.path().join("server.log")
-    }
-
-    /// The end of what the server wrote.
-    fn last_words(&self) -> String {
-        let text = fs::read_to_string(self.log_file()).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(20)..].join("\n")
-    }
-}
-
-impl Drop for Own {
-    fn drop(&mut self) {
-        self.stop();
     }
 }
 
@@ -455,14 +382,7 @@ fn own_temporary_files(command: &mut Command, folder: &Path) {
 
 /// The private MySQL, run with the libraries that came with it.
 fn mysqld() -> Command {
-    let root = env::var_os("LODE_MYSQL_ROOT").map_or_else(
-        || {
-            let target =
-                env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
-            Path::new(env!("CARGO_MANIFEST_DIR")).join(target).join("servers/mysql")
-        },
-        PathBuf::from,
-    );
+    let root = unpacked("mysql", "LODE_MYSQL_ROOT");
     let program = root.join("usr/sbin/mysqld");
     assert!(program.exists(), "{} is missing; `tests/run` unpacks it", program.display());
     let share = root.join("usr/share/mysql");
@@ -487,24 +407,6 @@ fn installed(program: &str) -> PathBuf {
 
 fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("a bound socket").port()
-}
-
-/// Ends the server when this process is gone without having ended it: its pipe then closes.
-fn watchdog(process: u32, folder: &Path) -> Child {
-    let script = "read -r _; kill -s KILL \"$1\"; sleep 1; rm -rf \"$2\"";
-    Command::new("sh")
-        .args(["-c", script, "watchdog", &process.to_string()])
-        .arg(folder)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("a shell")
 }
 
 fn as_text(value: Value) -> Option<String> {
