@@ -137,7 +137,8 @@ pub fn failure(error: oracle::Error, doing: &str) -> Error {
                 .caused_by(error)
         }
         // The driver's other errors are misuse of its interface.
-        _ => Error::new(Kind::Internal, format!("{doing}: {}", first_line(&error.to_string()))).caused_by(error),
+        _ => Error::new(Kind::Internal, format!("{doing}: {}", first_line(&error.to_string())))
+            .caused_by(error),
     }
 }
 
@@ -186,21 +187,52 @@ const INSTALL: &str = "install Oracle Instant Client, the Basic package (oracle.
 fn kind(code: i32) -> Kind {
     match code {
         // The session or its connection is gone.
-        22 | 28 | 31 | 45 | 378 | 602 | 603 | 609 | 1012 | 1041 | 1043 | 1092 | 2396 | 2399 | 3113 | 3114 | 3122
-        | 3135 | 3136 | 3150 | 12153 | 12170 | 12203 | 12224 | 12535 | 12537 | 12543 | 12547 | 12560 | 12570 | 12571
-        | 12583 | 12606 | 12608 | 12609 | 12637 | 27146 | 28511 | 56600 => Kind::Unavailable,
+        22 | 28 | 31 | 45 | 378 | 602 | 603 | 609 | 1012 | 1041 | 1043 | 1092 | 2396 | 2399 | 3113 | 3114
+        | 3122 | 3135 | 3136 | 3150 | 12153 | 12170 | 12203 | 12224 | 12535 | 12537 | 12543 | 12547
+        | 12560 | 12570 | 12571 | 12583 | 12606 | 12608 | 12609 | 12637 | 27146 | 28511 | 56600 => {
+            Kind::Unavailable
+        }
         // The server starts, stops, changes roles, or has no room for a session now. A listener that does not know
         // the service is often one whose database has not registered yet.
-        18 | 20 | 257 | 1033 | 1034 | 1035 | 1089 | 1090 | 1109 | 10387 | 12505 | 12514 | 12516 | 12518 | 12519 | 12520 | 12521
-        | 12526 | 12527 | 12528 | 12541 | 12757 | 14452 | 16456 | 27101 => Kind::Unavailable,
+        18 | 20 | 257 | 1033 | 1034 | 1035 | 1089 | 1090 | 1109 | 10387 | 12505 | 12514 | 12516 | 12518
+        | 12519 | 12520 | 12521 | 12526 | 12527 | 12528 | 12541 | 12757 | 14452 | 16456 | 27101 => {
+            Kind::Unavailable
+        }
         // Deadlock, lock or resource wait, cannot serialize, snapshot too old.
         54 | 60 | 104 | 1013 | 1555 | 4020 | 4021 | 4061 | 4068 | 8176 | 8177 | 30006 => Kind::Unavailable,
         // Failover of the client: what was under way is undone or unknown.
         25400..=25408 | 25409 | 25425 => Kind::Unavailable,
         // What a table does not take: duplicates, NULL, ranges, lengths, conversions, foreign keys, checks; and what
         // its own triggers refuse.
-        1 | 1400 | 1401 | 1407 | 1426 | 1438 | 1439 | 1461 | 1465 | 1722 | 1801 | 1830 | 1839..=1862 | 1873 | 1877 | 1878
-        | 2290 | 2291 | 2292 | 6502 | 12899 | 12703 | 20000..=20999 | 22835 | 22992 | 24381 | 26093 | 40441 | 40467 => Kind::Data,
+        1
+        | 1400
+        | 1401
+        | 1407
+        | 1426
+        | 1438
+        | 1439
+        | 1461
+        | 1465
+        | 1722
+        | 1801
+        | 1830
+        | 1839..=1862
+        | 1873
+        | 1877
+        | 1878
+        | 2290
+        | 2291
+        | 2292
+        | 6502
+        | 12899
+        | 12703
+        | 20000..=20999
+        | 22835
+        | 22992
+        | 24381
+        | 26093
+        | 40441
+        | 40467 => Kind::Data,
         _ => Kind::Environment,
     }
 }
@@ -261,7 +293,8 @@ mod tests {
 
     #[test]
     fn messages_hold_no_values() {
-        let said = "ORA-01722: unable to convert string value containing 'secret' to a number: X\nORA-03301: (ID:7)";
+        let said =
+            "ORA-01722: unable to convert string value containing 'secret' to a number: X\nORA-03301: (ID:7)";
         let error = refusal(1722, said, "cannot write to table T");
         assert_eq!(
             error.message(),

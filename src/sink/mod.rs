@@ -3,6 +3,7 @@
 pub mod jsonl;
 pub mod mysql;
 pub mod null;
+pub mod oracle;
 pub mod settings;
 pub mod sqlite;
 
