@@ -1,4 +1,4 @@
-//! What sinks promise, held against SQLite, a real MariaDB, and files.
+//! What sinks promise, held against SQLite, a real MariaDB, Oracle, and files.
 
 #[path = "../support/mod.rs"]
 mod support;

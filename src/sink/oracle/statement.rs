@@ -96,16 +96,16 @@ impl Plan {
     /// Updates these columns in one of the rows that equal `found` of another schema; those are bound behind.
     pub fn replace_one(&self, columns: &[u16], other: &Plan, found: &[(u16, Cell<'_>)]) -> String {
         format!(
-            "UPDATE {} SET {} WHERE {} AND ROWNUM = 1",
+            "UPDATE {} SET {} WHERE {}",
             quote(&self.table),
             self.assignments(columns),
-            other.equal_condition(found, columns.len() + 1)
+            other.one_of(found, columns.len() + 1)
         )
     }
 
     /// Deletes one of the rows that equal `found`.
     pub fn delete_one(&self, found: &[(u16, Cell<'_>)]) -> String {
-        format!("DELETE FROM {} WHERE {} AND ROWNUM = 1", quote(&self.table), self.equal_condition(found, 1))
+        format!("DELETE FROM {} WHERE {}", quote(&self.table), self.one_of(found, 1))
     }
 
     /// A column of rows.
@@ -126,6 +126,11 @@ impl Plan {
     fn key_condition(&self, first: usize) -> String {
         let one = |(at, &place): (usize, &u16)| format!("{} = :{}", self.quoted(place), first + at);
         self.constraints.key.iter().enumerate().map(one).collect::<Vec<_>>().join(" AND ")
+    }
+
+    fn one_of(&self, found: &[(u16, Cell<'_>)], first: usize) -> String {
+        let condition = self.equal_condition(found, first);
+        format!("ROWID = (SELECT MIN(ROWID) FROM {} WHERE {condition})", quote(&self.table))
     }
 
     /// NULL equals NULL here, so that the condition follows the values.
@@ -211,8 +216,8 @@ mod tests {
         INSERT INTO "ORDERS" ("_OP", "_SEQ", "_TS", "REGION") VALUES (:1, :2, :3, :4)
         UPDATE "ORDERS" SET "REGION" = :1, "ID" = :2, "NOTE" = :3 WHERE "REGION" = :4 AND "ID" = :5
         DELETE FROM "ORDERS" WHERE "REGION" = :1 AND "ID" = :2
-        UPDATE "ORDERS" SET "NOTE" = :1 WHERE "REGION" IS NULL AND "ID" = :2 AND ROWNUM = 1
-        DELETE FROM "ORDERS" WHERE 1 = 1 AND ROWNUM = 1
+        UPDATE "ORDERS" SET "NOTE" = :1 WHERE ROWID = (SELECT MIN(ROWID) FROM "ORDERS" WHERE "REGION" IS NULL AND "ID" = :2)
+        DELETE FROM "ORDERS" WHERE ROWID = (SELECT MIN(ROWID) FROM "ORDERS" WHERE 1 = 1)
         MERGE INTO "ORDERS" t USING (SELECT :1 "ID" FROM DUAL) s ON (t."ID" = s."ID") WHEN NOT MATCHED THEN INSERT ("ID") VALUES (s."ID")
         "#);
     }

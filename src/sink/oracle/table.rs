@@ -53,7 +53,7 @@ pub(super) struct Difference {
 }
 
 const COLUMNS: &str = "SELECT COLUMN_NAME, DATA_TYPE, DATA_LENGTH, DATA_PRECISION, DATA_SCALE, CHAR_LENGTH, CHAR_USED, NULLABLE, \
-     DEFAULT_LENGTH FROM USER_TAB_COLUMNS WHERE TABLE_NAME = :1 ORDER BY COLUMN_ID";
+     DATA_DEFAULT FROM USER_TAB_COLUMNS WHERE TABLE_NAME = :1 ORDER BY COLUMN_ID";
 
 /// Unique indexes enforce every unique key, also those without a constraint; only a deferrable one has none of its own.
 const UNIQUE: &str = "SELECT i.INDEX_NAME, c.COLUMN_NAME, i.INDEX_TYPE FROM USER_INDEXES i JOIN USER_IND_COLUMNS c ON \
@@ -87,7 +87,7 @@ impl Target {
                     row.get::<_, Option<String>>(6)?.as_deref(),
                 ),
                 nullable: row.get::<_, String>(7)? != "N",
-                has_default: row.get::<_, Option<i64>>(8)?.is_some(),
+                has_default: row.get::<_, Option<String>>(8)?.is_some(),
             });
         }
         if columns.is_empty() {
@@ -106,9 +106,7 @@ impl Target {
             parts.push((format!("constraint {constraint}"), Some(column), true));
         }
         let links: u64 = conn.query_row_as(LINKS, &[&as_text(name), &as_text(name)])?;
-        let mut unique = unique_keys(parts);
-        unique.dedup();
-        Ok(Some(Target { name: name.to_owned(), columns, unique, linked: links > 0 }))
+        Ok(Some(Target { name: name.to_owned(), columns, unique: unique_keys(parts), linked: links > 0 }))
     }
 
     /// What has to change before rows with the columns of `wanted` can be written. `key` are the names of the key;
