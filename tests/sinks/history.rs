@@ -201,5 +201,5 @@ fn mysql_ends_up_equal_to_the_source() {
 
 #[test]
 fn oracle_ends_up_equal_to_the_source() {
-    run(20, async || Target::oracle().await);
+    run(8, async || Target::oracle().await);
 }

@@ -7,4 +7,5 @@ mod contract;
 mod exact;
 mod history;
 mod lines;
+mod oracle;
 mod target;

@@ -50,7 +50,7 @@ impl Plan {
         let given: Vec<_> = columns
             .iter()
             .enumerate()
-            .map(|(at, &place)| format!(":{} {}", at + 1, self.quoted(place)))
+            .map(|(at, &place)| format!(":{} AS {}", at + 1, self.quoted(place)))
             .collect();
         let mut sql = format!(
             "MERGE INTO {} t USING (SELECT {} FROM DUAL) s ON ({})",
@@ -211,14 +211,14 @@ mod tests {
             plan(&[("ID", "NUMBER(19)")], &[0]).merge(&[0]),
         ]
         .join("\n"), @r#"
-        MERGE INTO "ORDERS" t USING (SELECT :1 "REGION", :2 "ID", :3 "NOTE" FROM DUAL) s ON (t."REGION" = s."REGION" AND t."ID" = s."ID") WHEN MATCHED THEN UPDATE SET t."NOTE" = s."NOTE" WHEN NOT MATCHED THEN INSERT ("REGION", "ID", "NOTE") VALUES (s."REGION", s."ID", s."NOTE")
+        MERGE INTO "ORDERS" t USING (SELECT :1 AS "REGION", :2 AS "ID", :3 AS "NOTE" FROM DUAL) s ON (t."REGION" = s."REGION" AND t."ID" = s."ID") WHEN MATCHED THEN UPDATE SET t."NOTE" = s."NOTE" WHEN NOT MATCHED THEN INSERT ("REGION", "ID", "NOTE") VALUES (s."REGION", s."ID", s."NOTE")
         INSERT INTO "ORDERS" ("REGION", "ID", "NOTE") VALUES (:1, :2, :3)
         INSERT INTO "ORDERS" ("_OP", "_SEQ", "_TS", "REGION") VALUES (:1, :2, :3, :4)
         UPDATE "ORDERS" SET "REGION" = :1, "ID" = :2, "NOTE" = :3 WHERE "REGION" = :4 AND "ID" = :5
         DELETE FROM "ORDERS" WHERE "REGION" = :1 AND "ID" = :2
         UPDATE "ORDERS" SET "NOTE" = :1 WHERE ROWID = (SELECT MIN(ROWID) FROM "ORDERS" WHERE "REGION" IS NULL AND "ID" = :2)
         DELETE FROM "ORDERS" WHERE ROWID = (SELECT MIN(ROWID) FROM "ORDERS" WHERE 1 = 1)
-        MERGE INTO "ORDERS" t USING (SELECT :1 "ID" FROM DUAL) s ON (t."ID" = s."ID") WHEN NOT MATCHED THEN INSERT ("ID") VALUES (s."ID")
+        MERGE INTO "ORDERS" t USING (SELECT :1 AS "ID" FROM DUAL) s ON (t."ID" = s."ID") WHEN NOT MATCHED THEN INSERT ("ID") VALUES (s."ID")
         "#);
     }
 }

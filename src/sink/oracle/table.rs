@@ -76,14 +76,17 @@ impl Target {
         let mut columns = Vec::new();
         for row in conn.query(COLUMNS, &[&as_text(name)])? {
             let row = row?;
+            let number = |at: usize| row.get::<_, Option<i64>>(at);
+            let length =
+                |at: usize| Ok::<_, oracle::Error>(number(at)?.and_then(|length| u32::try_from(length).ok()));
             columns.push(TargetColumn {
                 name: row.get(0)?,
                 ty: dictionary_type(
                     &row.get::<_, String>(1)?,
-                    row.get::<_, Option<u32>>(2)?.unwrap_or(0),
-                    row.get(3)?,
-                    row.get(4)?,
-                    row.get::<_, Option<u32>>(5)?.unwrap_or(0),
+                    length(2)?.unwrap_or(0),
+                    number(3)?.and_then(|precision| u8::try_from(precision).ok()),
+                    number(4)?.and_then(|scale| i8::try_from(scale).ok()),
+                    length(5)?.unwrap_or(0),
                     row.get::<_, Option<String>>(6)?.as_deref(),
                 ),
                 nullable: row.get::<_, String>(7)? != "N",
@@ -187,7 +190,7 @@ impl Target {
     }
 
     fn relax(&self, name: &str, options: &Options, difference: &mut Difference) {
-        let ddl = format!("ALTER TABLE {} MODIFY ({} NULL)", quote(&self.name), quote(name));
+        let ddl = format!("ALTER TABLE {} MODIFY {} NULL", quote(&self.name), quote(name));
         match options.tables.create_tables {
             true => difference.changes.push(ddl),
             false => difference
@@ -442,11 +445,11 @@ mod tests {
         column AT is DATE: it keeps no fractions of a second
           ALTER TABLE "ORDERS" MODIFY ("AT" TIMESTAMP(3) WITH TIME ZONE)
         column AT is NOT NULL, and the source may leave it out
-          ALTER TABLE "ORDERS" MODIFY ("AT" NULL)
+          ALTER TABLE "ORDERS" MODIFY "AT" NULL
         it has no column DOC
           ALTER TABLE "ORDERS" ADD ("DOC" CLOB)
         column OTHER is NOT NULL, and the source may leave it out
-          ALTER TABLE "ORDERS" MODIFY ("OTHER" NULL)
+          ALTER TABLE "ORDERS" MODIFY "OTHER" NULL
         it has no primary or unique key over (ID)
           ALTER TABLE "ORDERS" ADD PRIMARY KEY ("ID")
         "#);
@@ -454,9 +457,9 @@ mod tests {
         assert_eq!(
             lenient.changes,
             [
-                "ALTER TABLE \"ORDERS\" MODIFY (\"AT\" NULL)",
+                "ALTER TABLE \"ORDERS\" MODIFY \"AT\" NULL",
                 "ALTER TABLE \"ORDERS\" ADD (\"DOC\" CLOB)",
-                "ALTER TABLE \"ORDERS\" MODIFY (\"OTHER\" NULL)"
+                "ALTER TABLE \"ORDERS\" MODIFY \"OTHER\" NULL"
             ]
         );
     }

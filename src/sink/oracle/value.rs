@@ -96,7 +96,7 @@ impl Converter<'_> {
                 None => wrong(),
             },
             OracleType::Number { .. } | OracleType::Float => match digits(value) {
-                Some(digits) => Ok(Cell::Text(digits)),
+                Some(digits) => split_digits(digits).map(Cell::Text),
                 None => wrong(),
             },
             OracleType::BinaryFloat => match value {
@@ -332,6 +332,37 @@ fn digits(value: Value<'_>) -> Option<Cow<'_, str>> {
     }
 }
 
+/// Digits in a row that the driver's own look at a number can count in 64 bits; a checked build panics above.
+const DIGITS_IN_A_ROW_MAX: usize = 19;
+
+/// The same number with at most so many digits on either side of the point, and an exponent that sets it right.
+fn split_digits(number: Cow<'_, str>) -> Result<Cow<'_, str>, String> {
+    let (sign, rest) = match number.strip_prefix('-') {
+        Some(rest) => ("-", rest),
+        None => ("", number.as_ref()),
+    };
+    let (whole, fraction) = rest.split_once('.').unwrap_or((rest, ""));
+    if whole.len() <= DIGITS_IN_A_ROW_MAX && fraction.len() <= DIGITS_IN_A_ROW_MAX || rest.contains('e') {
+        return Ok(number);
+    }
+    let digits = format!("{whole}{fraction}");
+    let digits = digits.trim_start_matches('0');
+    // The last digit is worth ten to this power.
+    let mut exponent = -(fraction.len() as i32);
+    let kept = digits.trim_end_matches('0');
+    exponent += (digits.len() - kept.len()) as i32;
+    if kept.len() > 2 * DIGITS_IN_A_ROW_MAX {
+        return Err(format!("it has {} digits, and NUMBER ends at 38", kept.len()));
+    }
+    let (before, behind) = kept.split_at(kept.len().min(DIGITS_IN_A_ROW_MAX));
+    exponent += behind.len() as i32;
+    Ok(Cow::Owned(match (before, behind) {
+        ("", _) => "0".to_owned(),
+        (before, "") => format!("{sign}{before}e{exponent}"),
+        (before, behind) => format!("{sign}{before}.{behind}e{exponent}"),
+    }))
+}
+
 fn double(value: &Value<'_>) -> Option<f64> {
     match value {
         Value::Float(v) => Some(f64::from(*v)),
@@ -465,11 +496,26 @@ mod tests {
                 &none,
                 "-0.10",
             ),
-            (Value::UInt(u64::MAX), varchar(), "NUMBER(20)", true, &none, "18446744073709551615"),
+            (Value::UInt(u64::MAX), varchar(), "NUMBER(20)", true, &none, "1844674407370955161.5e1"),
             (text("x"), varchar(), "NUMBER(20)", true, &none, "! a NUMBER(20) cannot hold such a value"),
         ] {
             assert_eq!(shown(value.clone(), ty, declared, nullable, rules), expected, "{value:?}");
         }
+    }
+
+    #[test]
+    fn long_numbers_keep_every_digit() {
+        for (number, split) in [
+            ("-0.10", "-0.10"),
+            ("18446744073709551615", "1844674407370955161.5e1"),
+            ("1234567890123456789012345678.0123456789", "1234567890123456789.0123456780123456789e9"),
+            ("-0.00000000000000000000000000000000000001", "-1e-38"),
+            ("100000000000000000000000", "1e23"),
+            ("00000000000000000000.00", "0"),
+        ] {
+            assert_eq!(split_digits(number.into()).as_deref(), Ok(split));
+        }
+        assert!(split_digits("123456789012345678901234567890123456789".into()).is_err());
     }
 
     #[test]
