@@ -321,6 +321,38 @@ async fn a_table_can_be_added_while_the_stream_runs() {
     assert_eq!(kinds, ["a", "coverage", "b", "a"]);
 }
 
+#[tokio::test]
+async fn a_change_is_not_kept_back_by_a_load_on_other_tables() {
+    let server = MariaDb::start(&[]).await;
+    server
+        .run(&[
+            "CREATE DATABASE shop",
+            "CREATE TABLE shop.wanted (id INT PRIMARY KEY)",
+            "CREATE TABLE shop.other (id INT PRIMARY KEY, filling VARCHAR(200))",
+        ])
+        .await;
+    let source = source(&server.miner("shop").await);
+    let start = source.resolve(&Start::Now).await.unwrap();
+    server
+        .run(&[
+            "INSERT INTO shop.wanted VALUES (1)",
+            "INSERT INTO shop.other SELECT seq, REPEAT('x', 200) FROM shop.seq_1_to_400000",
+        ])
+        .await;
+    let end = source.resolve(&Start::Now).await.unwrap();
+    let mut stream = source.open(&start, selection("shop", "wanted")).await.unwrap();
+    let mut out = BlockBuilder::new(Seq(0), SchemaBook::default());
+    let block = loop {
+        assert_ne!(stream.fill(&mut out, 1 << 20, PATIENCE).await.unwrap(), Progress::Idle);
+        if let Some(block) = out.seal() {
+            break block;
+        }
+    };
+    let change = block.entries().any(|entry| matches!(entry.unwrap().1, Entry::Change(_)));
+    assert!(change, "the first that comes is the change");
+    assert_ne!(block.commit.unwrap().position, end, "it came before the load was read through");
+}
+
 /// What was read up to the end of the log.
 #[derive(Default)]
 struct Changes {

@@ -1,5 +1,8 @@
 //! The log stores: the contract that all of them keep, and what the embedded one must survive.
 
+#[path = "store/follow.rs"]
+mod follow;
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -912,7 +915,12 @@ async fn append(dir: &Path, mut ledger: Ledger, count: usize) -> Vec<Arc<Block>>
 
 async fn open_and_read(dir: &Path, segment_bytes: u64) -> Result<Vec<Arc<Block>>, Kind> {
     let log = embedded(dir, segment_bytes).open("shop").await.map_err(|error| error.kind())?;
-    log.read(log.stat().horizon, usize::MAX).await.map_err(|error| error.kind())
+    let mut blocks = log.read(log.stat().horizon, usize::MAX).await.map_err(|error| error.kind())?;
+    // What lies before damage is read, and the damage is told then.
+    while let Some(last) = blocks.last().filter(|last| last.end() < log.tail().next) {
+        blocks.extend(log.read(last.end(), usize::MAX).await.map_err(|error| error.kind())?);
+    }
+    Ok(blocks)
 }
 
 fn copy(from: &Path, to: &Path) {

@@ -55,7 +55,7 @@ const PAYLOAD_MAX: u64 = 1 << 30;
 const READ_BUFFER: usize = 256 << 10;
 /// An event as large as this is held against the length of its file before there is room made for it.
 const LARGE: usize = 1 << 20;
-/// How much is read before other tasks get their turn.
+/// How much is read before other tasks get their turn, and a change has been kept back for long enough.
 const TURN_BYTES: usize = 4 << 20;
 
 /// The kind `binlog`.
@@ -343,8 +343,11 @@ impl ChangeStream for FileStream {
                 }
             }
             if read >= TURN_BYTES {
-                read = 0;
                 tokio::task::yield_now().await;
+                if out.len() == start {
+                    self.decoder.between(out);
+                }
+                return Ok(Progress::Full);
             }
         }
     }

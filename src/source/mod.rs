@@ -62,13 +62,17 @@ pub struct Identity {
     pub description: String,
 }
 
+/// So long may a change be kept back while the source has more at hand.
+pub const HELD_MAX: Duration = Duration::from_millis(5);
+
 /// A running reader of one source.
 #[async_trait]
 pub trait ChangeStream: Send {
     /// Appends entries to `out` and returns when there is a reason to look at them.
     ///
-    /// It waits until something happens, then goes on while more is at hand and `out` holds less than
-    /// `target_bytes`. Every transaction of the source ends with a commit entry, also one that changed none of the wanted
+    /// It waits until something happens, then goes on while more is at hand, `out` holds less than
+    /// `target_bytes`, and what it appended is younger than [`HELD_MAX`]: a wanted change is not kept back by a
+    /// source that is busy with other tables. Every transaction of the source ends with a commit entry, also one that changed none of the wanted
     /// tables when `out` has had no commit for a second, so that the position goes on without traffic.
     ///
     /// Not cancel-safe: the future must be polled to its end, or the stream be dropped. It ends by itself
@@ -97,7 +101,7 @@ pub trait ChangeStream: Send {
 /// Why [`ChangeStream::fill`] returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// `out` is full; more is at hand.
+    /// `out` is full, or the time is up; more is at hand.
     Full,
     /// Everything that the source has sent is in `out`.
     CaughtUp,

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 
 use super::content::{Knowledge, Note, examine, position_in, time_in};
-use super::{Log, LogStat, LogStore, Retained, Retention, Tail, gap};
+use super::{Log, LogReader, LogStat, LogStore, Retained, Retention, Tail, gap, no_log};
 use crate::error::{Error, Kind, Result};
 use crate::model::block::{Block, Malformed, SchemaBook};
 use crate::model::position::{LogEpoch, Position, Seq};
@@ -49,7 +50,8 @@ impl LogStore for Memory {
     async fn open(&self, name: &str) -> Result<Arc<dyn Log>> {
         let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = Arc::clone(logs.entry(name.to_owned()).or_insert_with(|| {
-            Arc::new(Kept { epoch: LogEpoch(uuid::Uuid::new_v4()), content: Mutex::default() })
+            let epoch = LogEpoch(uuid::Uuid::new_v4());
+            Arc::new(Kept { epoch, content: Mutex::default(), next: watch::Sender::default() })
         }));
         let mut content = kept.lock();
         if content.open {
@@ -62,18 +64,33 @@ impl LogStore for Memory {
         drop(content);
         Ok(Arc::new(MemoryLog { kept, clock: Arc::clone(&self.clock) }))
     }
+
+    async fn open_reader(&self, name: &str) -> Result<Arc<dyn LogReader>> {
+        let logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = logs.get(name).ok_or_else(|| no_log(name))?;
+        Ok(Arc::clone(kept) as Arc<dyn LogReader>)
+    }
+
+    async fn list(&self) -> Result<Vec<String>> {
+        let logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut names: Vec<String> = logs.keys().cloned().collect();
+        names.sort_unstable();
+        Ok(names)
+    }
 }
 
-/// A log that is open. Dropping it closes it.
+/// A log that is open for writing. Dropping it closes it.
 struct MemoryLog {
     kept: Arc<Kept>,
     clock: Clock,
 }
 
-/// What stays when a log is closed.
+/// What stays when a log is closed; also what readers have.
 struct Kept {
     epoch: LogEpoch,
     content: Mutex<Content>,
+    /// The tail's `next`, to wake readers.
+    next: watch::Sender<Seq>,
 }
 
 #[derive(Default)]
@@ -96,33 +113,136 @@ struct Stored {
 }
 
 #[async_trait]
-impl Log for MemoryLog {
+impl LogReader for Kept {
     fn epoch(&self) -> LogEpoch {
-        self.kept.epoch
+        self.epoch
     }
 
     fn source_id(&self) -> Option<String> {
-        self.kept.lock().source.clone()
+        self.lock().source.clone()
     }
 
+    fn tail(&self) -> Tail {
+        self.lock().tail.clone()
+    }
+
+    fn schemas(&self) -> SchemaBook {
+        self.lock().knowledge.schemas.clone()
+    }
+
+    fn coverage(&self) -> TableSelection {
+        self.lock().knowledge.coverage.clone()
+    }
+
+    async fn grown(&self, after: Seq) -> Result<Tail> {
+        // The sender lives as long as the log, so this ends with the wait.
+        let _ = self.next.subscribe().wait_for(|next| *next > after).await;
+        Ok(self.tail())
+    }
+
+    async fn read(&self, from: Seq, max_bytes: usize) -> Result<Vec<Arc<Block>>> {
+        let content = self.lock();
+        let next = content.tail.next;
+        if from < content.horizon() || from > next {
+            return Err(gap(from, content.horizon(), next));
+        }
+        let mut bytes = 0;
+        let first = content.blocks.partition_point(|stored| stored.block.end() <= from);
+        let visible = content.blocks.range(first..).take_while(|stored| stored.block.first < next);
+        let read = visible.take_while(|stored| {
+            let more = bytes == 0 || bytes < max_bytes;
+            bytes += stored.block.payload.len();
+            more
+        });
+        Ok(read.map(|stored| Arc::clone(&stored.block)).collect())
+    }
+
+    async fn find_position(&self, position: &Position) -> Result<Option<Seq>> {
+        let content = self.lock();
+        for stored in content.blocks.iter().rev().filter(|stored| stored.block.commit.is_some()) {
+            if let Some(seq) = position_in(&stored.block, position).map_err(damaged)? {
+                return Ok(Some(seq));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn find_time(&self, time_ms: i64) -> Result<Seq> {
+        let content = self.lock();
+        let reached = content.blocks.iter().find(|stored| stored.latest_commit_ms >= Some(time_ms));
+        let found = match reached {
+            Some(stored) => time_in(&stored.block, stored.transaction, time_ms).map_err(damaged)?,
+            None => None,
+        };
+        Ok(found.unwrap_or(content.tail.next))
+    }
+
+    fn stat(&self) -> LogStat {
+        let content = self.lock();
+        let bytes = content.blocks.iter().map(Stored::bytes).sum();
+        let horizon = content.horizon();
+        let first = content.blocks.front().filter(|_| horizon < content.tail.next);
+        LogStat {
+            horizon,
+            horizon_time_ms: first.map(|stored| stored.block.first_time_ms),
+            stored_bytes: bytes,
+            payload_bytes: bytes,
+            segments: content.blocks.len() as u64,
+        }
+    }
+}
+
+#[async_trait]
+impl LogReader for MemoryLog {
+    fn epoch(&self) -> LogEpoch {
+        self.kept.epoch()
+    }
+
+    fn source_id(&self) -> Option<String> {
+        self.kept.source_id()
+    }
+
+    fn tail(&self) -> Tail {
+        self.kept.tail()
+    }
+
+    fn schemas(&self) -> SchemaBook {
+        self.kept.schemas()
+    }
+
+    fn coverage(&self) -> TableSelection {
+        self.kept.coverage()
+    }
+
+    async fn grown(&self, after: Seq) -> Result<Tail> {
+        self.kept.grown(after).await
+    }
+
+    async fn read(&self, from: Seq, max_bytes: usize) -> Result<Vec<Arc<Block>>> {
+        self.kept.read(from, max_bytes).await
+    }
+
+    async fn find_position(&self, position: &Position) -> Result<Option<Seq>> {
+        self.kept.find_position(position).await
+    }
+
+    async fn find_time(&self, time_ms: i64) -> Result<Seq> {
+        self.kept.find_time(time_ms).await
+    }
+
+    fn stat(&self) -> LogStat {
+        self.kept.stat()
+    }
+}
+
+#[async_trait]
+impl Log for MemoryLog {
     async fn bind_source(&self, id: &str) -> Result<()> {
         let mut content = self.kept.lock();
         if content.source.get_or_insert_with(|| id.to_owned()) != id {
             return Err(Error::new(Kind::Refused, "the log holds the changes of another source"));
         }
         Ok(())
-    }
-
-    fn tail(&self) -> Tail {
-        self.kept.lock().tail.clone()
-    }
-
-    fn schemas(&self) -> SchemaBook {
-        self.kept.lock().knowledge.schemas.clone()
-    }
-
-    fn coverage(&self) -> TableSelection {
-        self.kept.lock().knowledge.coverage.clone()
     }
 
     async fn append(&self, blocks: Vec<Arc<Block>>) -> Result<Tail> {
@@ -151,44 +271,10 @@ impl Log for MemoryLog {
                 content.learn_pending();
             }
         }
-        Ok(content.tail.clone())
-    }
-
-    async fn read(&self, from: Seq, max_bytes: usize) -> Result<Vec<Arc<Block>>> {
-        let content = self.kept.lock();
-        let next = content.tail.next;
-        if from < content.horizon() || from > next {
-            return Err(gap(from, content.horizon(), next));
-        }
-        let mut bytes = 0;
-        let first = content.blocks.partition_point(|stored| stored.block.end() <= from);
-        let visible = content.blocks.range(first..).take_while(|stored| stored.block.first < next);
-        let read = visible.take_while(|stored| {
-            let more = bytes == 0 || bytes < max_bytes;
-            bytes += stored.block.payload.len();
-            more
-        });
-        Ok(read.map(|stored| Arc::clone(&stored.block)).collect())
-    }
-
-    async fn find_position(&self, position: &Position) -> Result<Option<Seq>> {
-        let content = self.kept.lock();
-        for stored in content.blocks.iter().rev().filter(|stored| stored.block.commit.is_some()) {
-            if let Some(seq) = position_in(&stored.block, position).map_err(damaged)? {
-                return Ok(Some(seq));
-            }
-        }
-        Ok(None)
-    }
-
-    async fn find_time(&self, time_ms: i64) -> Result<Seq> {
-        let content = self.kept.lock();
-        let reached = content.blocks.iter().find(|stored| stored.latest_commit_ms >= Some(time_ms));
-        let found = match reached {
-            Some(stored) => time_in(&stored.block, stored.transaction, time_ms).map_err(damaged)?,
-            None => None,
-        };
-        Ok(found.unwrap_or(content.tail.next))
+        let tail = content.tail.clone();
+        drop(content);
+        self.kept.next.send_if_modified(|next| std::mem::replace(next, tail.next) != tail.next);
+        Ok(tail)
     }
 
     async fn retain(&self, policy: &Retention, hold: Option<Seq>) -> Result<Retained> {
@@ -221,19 +307,6 @@ impl Log for MemoryLog {
         }
         content.blocks.drain(..dropped);
         Ok(Retained { horizon: content.horizon(), dropped_bytes, held: dropped < due })
-    }
-
-    fn stat(&self) -> LogStat {
-        let content = self.kept.lock();
-        let bytes = content.blocks.iter().map(Stored::bytes).sum();
-        let horizon = content.horizon();
-        let first = content.blocks.front().filter(|_| horizon < content.tail.next);
-        LogStat {
-            horizon,
-            horizon_time_ms: first.map(|stored| stored.block.first_time_ms),
-            stored_bytes: bytes,
-            payload_bytes: bytes,
-        }
     }
 }
 

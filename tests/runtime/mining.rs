@@ -9,7 +9,7 @@ use lode::run::mine::MineState;
 use lode::run::retention::Policy;
 use lode::run::route::RouteState;
 use lode::run::signal::{Control, Wish};
-use lode::store::{Log, Retention};
+use lode::store::{LogReader, Retention};
 use tokio::time::{Instant, sleep};
 
 use super::weather::Fault;

@@ -8,7 +8,7 @@ use lode::error::Result;
 use lode::model::block::{Block, SchemaBook};
 use lode::model::position::{LogEpoch, Position, Seq};
 use lode::model::table::TableSelection;
-use lode::store::{Log, LogStat, Retained, Retention, Tail};
+use lode::store::{Log, LogReader, LogStat, Retained, Retention, Tail};
 
 use super::weather::{Fault, Weather};
 
@@ -19,18 +19,13 @@ pub struct Stormy {
 }
 
 #[async_trait]
-impl Log for Stormy {
+impl LogReader for Stormy {
     fn epoch(&self) -> LogEpoch {
         self.log.epoch()
     }
 
     fn source_id(&self) -> Option<String> {
         self.log.source_id()
-    }
-
-    async fn bind_source(&self, id: &str) -> Result<()> {
-        self.weather.delay().await;
-        self.log.bind_source(id).await
     }
 
     fn tail(&self) -> Tail {
@@ -45,13 +40,8 @@ impl Log for Stormy {
         self.log.coverage()
     }
 
-    async fn append(&self, blocks: Vec<Arc<Block>>) -> Result<Tail> {
-        self.weather.delay().await;
-        self.weather.pass(Fault::Append)?;
-        let tail = self.log.append(blocks).await?;
-        self.weather.delay().await;
-        self.weather.pass(Fault::AppendAnswer)?;
-        Ok(tail)
+    async fn grown(&self, after: Seq) -> Result<Tail> {
+        self.log.grown(after).await
     }
 
     async fn read(&self, from: Seq, max_bytes: usize) -> Result<Vec<Arc<Block>>> {
@@ -69,11 +59,28 @@ impl Log for Stormy {
         self.log.find_time(time_ms).await
     }
 
-    async fn retain(&self, policy: &Retention, hold: Option<Seq>) -> Result<Retained> {
-        self.log.retain(policy, hold).await
-    }
-
     fn stat(&self) -> LogStat {
         self.log.stat()
+    }
+}
+
+#[async_trait]
+impl Log for Stormy {
+    async fn bind_source(&self, id: &str) -> Result<()> {
+        self.weather.delay().await;
+        self.log.bind_source(id).await
+    }
+
+    async fn append(&self, blocks: Vec<Arc<Block>>) -> Result<Tail> {
+        self.weather.delay().await;
+        self.weather.pass(Fault::Append)?;
+        let tail = self.log.append(blocks).await?;
+        self.weather.delay().await;
+        self.weather.pass(Fault::AppendAnswer)?;
+        Ok(tail)
+    }
+
+    async fn retain(&self, policy: &Retention, hold: Option<Seq>) -> Result<Retained> {
+        self.log.retain(policy, hold).await
     }
 }

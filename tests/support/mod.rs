@@ -4,5 +4,6 @@
 #![allow(dead_code)]
 
 pub mod mongodb;
+pub mod oracle;
 pub mod process;
 pub mod servers;

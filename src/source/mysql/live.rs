@@ -22,7 +22,7 @@ use crate::model::block::{BlockBuilder, SchemaBook};
 use crate::model::connection::Connection;
 use crate::model::position::{Position, Seq};
 use crate::model::table::{Pattern, TableName, TableSelection};
-use crate::source::{ChangeStream, Progress};
+use crate::source::{ChangeStream, HELD_MAX, Progress};
 
 /// So many heartbeats may be missed before the server counts as lost.
 const HEARTBEATS_MISSED: u32 = 3;
@@ -102,9 +102,18 @@ impl ChangeStream for LiveStream {
     ) -> Result<Progress> {
         let until = Instant::now() + patience;
         let start = out.len();
+        let mut held_since = None;
         self.decoder.begin(out);
         loop {
-            if out.len() >= target_bytes && out.len() > start {
+            // The time of the last event stands for now: the clock is not asked twice for each.
+            let now = self.dump.heard_at;
+            if out.len() > start {
+                let since = *held_since.get_or_insert(now);
+                if out.len() >= target_bytes || now >= since + HELD_MAX {
+                    return Ok(Progress::Full);
+                }
+            } else if now >= until {
+                self.decoder.between(out);
                 return Ok(Progress::Full);
             }
             let raw = match self.dump.at_hand() {

@@ -2,6 +2,7 @@
 //! length u32, checksum u32 (both little endian), and a note as JSON.
 
 use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -56,27 +57,10 @@ impl Catalog {
         file.read_exact_at(&mut bytes, 0).map_err(|error| failed("read", &path, error))?;
 
         let mut knowledge = Knowledge::default();
-        let mut catalog = Catalog { file, path, epoch, len: 0, count: 0 };
-        let mut rest = &bytes[..];
-        while let Some((note, behind)) = read_record(rest, epoch) {
-            if note.seq >= next {
-                break;
-            }
-            knowledge
-                .learn(&note)
-                .map_err(|_| corrupt(&catalog.path, catalog.len, "a schema's number does not follow"))?;
-            rest = behind;
-            catalog.len = len - rest.len() as u64;
-            catalog.count += 1;
-        }
-        // A note is durable before the block that needs it, so only a damaged file has fewer.
-        if catalog.count != expected {
-            return Err(corrupt(
-                &catalog.path,
-                catalog.len,
-                "schemas or tables are missing that the log needs",
-            ));
-        }
+        let mut read = CatalogReader::default();
+        read.take(&path, &bytes, epoch, next, &mut knowledge)?;
+        let mut catalog = Catalog { file, path, epoch, len: read.len, count: read.count };
+        read.expect(&catalog.path, expected)?;
         if catalog.len < len {
             catalog.cut(catalog.len, catalog.count)?;
         }
@@ -128,6 +112,72 @@ impl Catalog {
         cut.map_err(|error| failed("cut", &self.path, error))?;
         (self.len, self.count) = (len, count);
         Ok(())
+    }
+}
+
+/// Reads the catalog of a log that another process may write, note by note as the log grows.
+#[derive(Default)]
+pub(super) struct CatalogReader {
+    /// What was read so far, in bytes and in notes.
+    len: u64,
+    count: u32,
+}
+
+impl CatalogReader {
+    /// Reads on up to the notes of a log that ends before `next`. When its last block is known, so is how many notes
+    /// are `expected`.
+    ///
+    /// # Errors
+    /// `Corrupt` when a note is missing; `Environment` when the file cannot be read.
+    pub fn learn(
+        &mut self,
+        folder: &Path,
+        epoch: LogEpoch,
+        next: Seq,
+        expected: Option<u32>,
+        knowledge: &mut Knowledge,
+    ) -> Result<()> {
+        if expected == Some(self.count) {
+            return Ok(());
+        }
+        let path = folder.join("catalog");
+        let mut bytes = Vec::new();
+        let read = File::open(&path).and_then(|mut file| {
+            file.seek(SeekFrom::Start(self.len))?;
+            file.read_to_end(&mut bytes)
+        });
+        read.map_err(|error| failed("read", &path, error))?;
+        self.take(&path, &bytes, epoch, next, knowledge)?;
+        expected.map_or(Ok(()), |expected| self.expect(&path, expected))
+    }
+
+    fn take(
+        &mut self,
+        path: &Path,
+        mut bytes: &[u8],
+        epoch: LogEpoch,
+        next: Seq,
+        knowledge: &mut Knowledge,
+    ) -> Result<()> {
+        while let Some((note, rest)) = read_record(bytes, epoch) {
+            if note.seq >= next {
+                break;
+            }
+            let learned = knowledge.learn(&note);
+            learned.map_err(|_| corrupt(path, self.len, "a schema's number does not follow"))?;
+            self.len += (bytes.len() - rest.len()) as u64;
+            self.count += 1;
+            bytes = rest;
+        }
+        Ok(())
+    }
+
+    /// A note is durable before the block that needs it, so only a damaged file has fewer.
+    fn expect(&self, path: &Path, expected: u32) -> Result<()> {
+        if self.count == expected {
+            return Ok(());
+        }
+        Err(corrupt(path, self.len, "schemas or tables are missing that the log needs"))
     }
 }
 

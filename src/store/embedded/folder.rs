@@ -63,6 +63,23 @@ pub(super) fn log_folder(store: &Path, name: &str) -> Result<PathBuf> {
     Ok(store.join(escaped))
 }
 
+/// The name of the log in a folder called `folder`; `None` when that is no log's.
+pub(super) fn log_name(folder: &str) -> Option<String> {
+    let mut name = Vec::with_capacity(folder.len());
+    let mut bytes = folder.bytes();
+    while let Some(byte) = bytes.next() {
+        name.push(match byte {
+            b'%' => {
+                let mut digit = || char::from(bytes.next()?).to_digit(16);
+                (digit()? * 16 + digit()?) as u8
+            }
+            byte => byte,
+        });
+    }
+    let name = String::from_utf8(name).ok()?;
+    (log_folder(Path::new(""), &name).ok()? == Path::new(folder)).then_some(name)
+}
+
 /// The right of this process to a log's folder, given back when it is dropped.
 pub(super) struct Lock(File);
 
@@ -178,20 +195,18 @@ impl Acknowledged {
             .truncate(false)
             .open(&path)
             .map_err(|error| failed("open", &path, error))?;
-        let mut bytes = [0; 12];
-        let known = match file.read_exact_at(&mut bytes, 0) {
-            Ok(()) => {
-                let (number, crc) = bytes.split_at(8);
-                if crc == checksum(epoch, number).to_le_bytes() {
-                    Seq(number.try_into().map_or(0, u64::from_le_bytes))
-                } else {
-                    Seq(0)
-                }
-            }
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Seq(0),
-            Err(error) => return Err(failed("read", &path, error)),
-        };
-        Ok((Acknowledged { file, epoch }, known))
+        let known = acknowledged_in(&file, epoch).map_err(|error| failed("read", &path, error))?;
+        Ok((Acknowledged { file, epoch }, known.unwrap_or_default()))
+    }
+
+    /// Reads the number without opening the file for writing; `None` when it is unknown, also when it is just being
+    /// rewritten.
+    pub fn read(folder: &Path, epoch: LogEpoch) -> Result<Option<Seq>> {
+        let path = folder.join("acknowledged");
+        match File::open(&path).and_then(|file| acknowledged_in(&file, epoch)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            known => known.map_err(|error| failed("read", &path, error)),
+        }
     }
 
     /// Notes `next`. A failure is no loss: the number only sharpens the check at the next opening.
@@ -201,6 +216,19 @@ impl Acknowledged {
         let crc = checksum(self.epoch, &bytes[..8]);
         bytes[8..].copy_from_slice(&crc.to_le_bytes());
         let _ = self.file.write_all_at(&bytes, 0);
+    }
+}
+
+fn acknowledged_in(file: &File, epoch: LogEpoch) -> std::io::Result<Option<Seq>> {
+    let mut bytes = [0; 12];
+    match file.read_exact_at(&mut bytes, 0) {
+        Ok(()) => {
+            let (number, crc) = bytes.split_at(8);
+            let fits = crc == checksum(epoch, number).to_le_bytes();
+            Ok(fits.then(|| Seq(number.try_into().map_or(0, u64::from_le_bytes))))
+        }
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -239,6 +267,12 @@ mod tests {
         assert_eq!(folder("a.b").unwrap(), "s/a.b");
         assert_eq!(folder("a/b\0").unwrap(), "s/a%2Fb%00");
         assert_eq!(folder("%53hop").unwrap(), "s/%2553hop");
+        for name in ["shop", "Shop", "..", "a.b", "a/b\0", "%53hop", "\u{fc}"] {
+            let folder = log_folder(Path::new(""), name).unwrap();
+            assert_eq!(log_name(folder.to_str().unwrap()).as_deref(), Some(name));
+        }
+        assert_eq!(log_name("Shop"), None);
+        assert_eq!(log_name("%5"), None);
         assert_eq!(folder("").unwrap_err().kind(), Kind::Refused);
         assert_eq!(folder(&"x".repeat(256)).unwrap_err().kind(), Kind::Refused);
     }

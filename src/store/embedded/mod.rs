@@ -17,23 +17,30 @@
 //! | `NUMBER.idx` | side file of a full segment, so that opening reads no segment but the last |
 //!
 //! Each block has a header of fixed length with a checksum of its own and one for the body. A segment is synced before
-//! the next one is made; an append syncs once. How a torn end is told from damage is written in `recovery`.
+//! the next one is made; an append syncs once. How a torn end is told from damage is written in `recovery`, and how
+//! other processes read along in `follow`.
 
 mod catalog;
 mod folder;
+mod follow;
 mod frame;
 mod log;
 mod recovery;
 mod segment;
+mod view;
 mod writer;
 
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use self::follow::Follower;
 use self::log::EmbeddedLog;
-use super::{Log, LogStore};
+use self::view::blocking;
+use super::{Log, LogReader, LogStore, no_log};
 use crate::error::{Result, ResultExt};
 
 /// How the blocks of a log are compressed. Each block says whether it is, so this may change between openings.
@@ -85,7 +92,36 @@ impl LogStore for Embedded {
     async fn open(&self, name: &str) -> Result<Arc<dyn Log>> {
         let folder = folder::log_folder(&self.dir, name)?;
         let options = self.options.clone();
-        let log = log::blocking(move || EmbeddedLog::open(folder, &options)).await;
+        let log = blocking(move || EmbeddedLog::open(folder, &options)).await;
         Ok(Arc::new(log.context_with(|| format!("in log {name}"))?))
     }
+
+    async fn open_reader(&self, name: &str) -> Result<Arc<dyn LogReader>> {
+        let folder = folder::log_folder(&self.dir, name)?;
+        let opened = blocking(move || Follower::open(folder)).await;
+        let reader = opened.context_with(|| format!("in log {name}"))?;
+        Ok(Arc::new(reader.ok_or_else(|| no_log(name))?))
+    }
+
+    async fn list(&self) -> Result<Vec<String>> {
+        let dir = self.dir.clone();
+        blocking(move || list(&dir)).await
+    }
+}
+
+fn list(dir: &Path) -> Result<Vec<String>> {
+    let read = |error| folder::failed("read", dir, error);
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(read)?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(read)?;
+        if entry.path().join("meta").is_file() {
+            names.extend(entry.file_name().to_str().and_then(folder::log_name));
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
 }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use super::catalog::Catalog;
 use super::folder::{Acknowledged, corrupt, failed, sync_folder};
 use super::frame::{Decoder, HEADER_LEN, Header, MAGIC};
-use super::segment::{Fault, Frames, Segment, remove_side_file, segment_first, segment_path};
+use super::segment::{Fault, Frames, Segment, list_segments, remove_side_file, segment_path};
 use crate::error::Result;
 use crate::model::block::Commit;
 use crate::model::position::{LogEpoch, Seq};
@@ -48,6 +48,7 @@ pub(super) struct Recovered {
 /// file cannot be read or cut.
 pub(super) fn recover(folder: &Path, epoch: LogEpoch) -> Result<Recovered> {
     let (acknowledged_file, acknowledged) = Acknowledged::open(folder, epoch)?;
+    remove_lone_side_files(folder)?;
     let firsts = list_segments(folder)?;
     let mut segments: Vec<Segment> = Vec::with_capacity(firsts.len());
     let mut end = None;
@@ -198,21 +199,18 @@ fn follows_proof(path: &Path, epoch: LogEpoch, offset: u64, len: u64, torn: Seq)
     Ok(false)
 }
 
-/// The first numbers of all segments, in order. Side files without a segment are removed.
-fn list_segments(folder: &Path) -> Result<Vec<Seq>> {
+/// Removes side files without a segment.
+fn remove_lone_side_files(folder: &Path) -> Result<()> {
     let read = |error| failed("read", folder, error);
-    let mut firsts = Vec::new();
     for entry in fs::read_dir(folder).map_err(read)? {
-        let name = entry.map_err(read)?.file_name();
-        let Some(name) = name.to_str() else { continue };
-        if let Some(first) = segment_first(name) {
-            firsts.push(first);
-        } else if name.ends_with(".idx") && !folder.join(name).with_extension("seg").exists() {
-            remove_side_file(&folder.join(name))?;
+        let path = entry.map_err(read)?.path();
+        if path.extension().is_some_and(|extension| extension == "idx")
+            && !path.with_extension("seg").exists()
+        {
+            remove_side_file(&path)?;
         }
     }
-    firsts.sort_unstable();
-    Ok(firsts)
+    Ok(())
 }
 
 /// Cuts a segment; durable when it returns, also when there was nothing to cut: what a killed process wrote

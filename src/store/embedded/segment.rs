@@ -87,18 +87,27 @@ impl Segment {
     /// # Errors
     /// `Corrupt` when the segment is not a dense run of blocks; `Environment` when it cannot be read.
     pub fn sealed(folder: &Path, first: Seq, epoch: LogEpoch) -> Result<Self> {
-        let path = segment_path(folder, first);
-        let bytes = fs::metadata(&path).map_err(|error| failed("read", &path, error))?.len();
-        if let Some(summary) = read_summary(&path, epoch)
-            && summary.bytes == bytes
-            && summary.first == first
-        {
-            return Ok(Segment { first, path, index: RwLock::new(Index { summary, marks: None }) });
+        if let Some(segment) = Segment::from_side_file(folder, first, epoch) {
+            return Ok(segment);
         }
         let segment = Segment::empty(folder, first);
-        segment.scan_headers(epoch, bytes).map_err(|fault| fault.into_error(&path))?;
+        let path = &segment.path;
+        let bytes = fs::metadata(path).map_err(|error| failed("read", path, error))?.len();
+        segment.scan_headers(epoch, bytes).map_err(|fault| fault.into_error(path))?;
         segment.seal(epoch);
         Ok(segment)
+    }
+
+    /// A segment that is full, from its side file; `None` when that is not there or does not fit.
+    pub fn from_side_file(folder: &Path, first: Seq, epoch: LogEpoch) -> Option<Self> {
+        let path = segment_path(folder, first);
+        let bytes = fs::metadata(&path).ok()?.len();
+        let summary = read_summary(&path, epoch)?;
+        (summary.bytes == bytes && summary.first == first).then(|| Segment {
+            first,
+            path,
+            index: RwLock::new(Index { summary, marks: None }),
+        })
     }
 
     /// Adds all blocks before `end` to an empty segment, without reading their bodies.
@@ -106,6 +115,39 @@ impl Segment {
         let mut frames = Frames::open(&self.path, epoch, HEADER_LEN, 0, end, self.first)?;
         while let Some((offset, header)) = frames.next()? {
             self.add(offset, &header);
+        }
+        Ok(())
+    }
+
+    /// Adds the blocks that are missing up to the entry `end`, where one of them must end, without reading their
+    /// bodies. Gives the last one that was added, and where it lies.
+    pub fn scan_to(&self, epoch: LogEpoch, end: Seq) -> Result<Option<(u64, Header)>, Fault> {
+        let (offset, mut next) = self.summary_with(|summary| (summary.bytes, summary.end));
+        if next == end {
+            return Ok(None);
+        }
+        let len = fs::metadata(&self.path).map_err(Fault::Failed)?.len();
+        let mut frames = Frames::open(&self.path, epoch, HEADER_LEN, offset, len, next)?;
+        let mut last = None;
+        while next < end {
+            let why = "transactions are missing that were acknowledged";
+            let (offset, header) = frames.next()?.ok_or(Fault::Damaged { offset: len, why })?;
+            if header.end() > end {
+                return Err(Fault::Damaged { offset, why: "a block is longer than it was" });
+            }
+            self.add(offset, &header);
+            next = header.end();
+            last = Some((offset, header));
+        }
+        Ok(last)
+    }
+
+    /// Looks at the headers of all blocks.
+    pub fn scan_all(&self, epoch: LogEpoch, mut look: impl FnMut(&Header)) -> Result<(), Fault> {
+        let len = fs::metadata(&self.path).map_err(Fault::Failed)?.len();
+        let mut frames = Frames::open(&self.path, epoch, HEADER_LEN, 0, len, self.first)?;
+        while let Some((_, header)) = frames.next()? {
+            look(&header);
         }
         Ok(())
     }
@@ -384,13 +426,25 @@ impl Frames {
     }
 }
 
+/// The first numbers of all segments in a folder, in order.
+pub(super) fn list_segments(folder: &Path) -> Result<Vec<Seq>> {
+    let read = |error| failed("read", folder, error);
+    let mut firsts = Vec::new();
+    for entry in fs::read_dir(folder).map_err(read)? {
+        let name = entry.map_err(read)?.file_name();
+        firsts.extend(name.to_str().and_then(segment_first));
+    }
+    firsts.sort_unstable();
+    Ok(firsts)
+}
+
 /// The file of the segment that begins with `first`.
 pub(super) fn segment_path(folder: &Path, first: Seq) -> PathBuf {
     folder.join(format!("{:020}.seg", first.0))
 }
 
 /// The number in the name of a segment's file; `None` when the name is not one.
-pub(super) fn segment_first(name: &str) -> Option<Seq> {
+fn segment_first(name: &str) -> Option<Seq> {
     let digits = name.strip_suffix(".seg")?;
     if digits.len() != 20 {
         return None;
