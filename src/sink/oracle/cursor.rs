@@ -84,7 +84,7 @@ pub(super) fn advance(conn: &Connection, route: &str, fence: i64, cursor: &Curso
         text(cursor_row::to_json(cursor)),
         text(cursor_row::now()),
         text(route.to_owned()),
-        text(fence.to_string()),
+        Cell::Int(fence),
     ];
     let outcome = array::execute(conn, MOVE, &[&OracleType::Clob, &TIME, &ROUTE, &FENCE], &[row])
         .map_err(|error| failure(error, "cannot move the cursor"))?;

@@ -17,8 +17,10 @@ const BUFFER_BYTES_MAX: usize = 32_764;
 #[derive(Debug)]
 pub(super) enum Cell<'a> {
     Null,
-    /// Texts, and numbers as their digits: no digit is lost on the way through a double.
+    /// Texts, and decimals as their digits: no digit is lost on the way through a double.
     Text(Cow<'a, str>),
+    Int(i64),
+    UInt(u64),
     Bytes(Cow<'a, [u8]>),
     Float(f32),
     Double(f64),
@@ -95,9 +97,15 @@ impl Converter<'_> {
                 Some(text) => self.text(text, column),
                 None => wrong(),
             },
-            OracleType::Number { .. } | OracleType::Float => match digits(value) {
-                Some(digits) => split_digits(digits).map(Cell::Text),
-                None => wrong(),
+            OracleType::Number { .. } | OracleType::Float => match value {
+                Value::Bool(v) => Ok(Cell::UInt(v.into())),
+                Value::Year(v) => Ok(Cell::UInt(v.into())),
+                Value::UInt(v) | Value::Bit(v) => Ok(Cell::UInt(v)),
+                Value::Int(v) => Ok(Cell::Int(v)),
+                Value::Decimal(digits) => split_digits(digits).map(Cell::Text),
+                Value::Float(v) => Ok(Cell::Text(Cow::Owned(format!("{v:e}")))),
+                Value::Double(v) => Ok(Cell::Text(Cow::Owned(format!("{v:e}")))),
+                _ => wrong(),
             },
             OracleType::BinaryFloat => match value {
                 Value::Float(v) => Ok(Cell::Float(v)),
@@ -227,6 +235,7 @@ impl ToSql for Cell<'_> {
             Cell::Null => BindType::Varchar2(1),
             Cell::Text(text) => BindType::Varchar2(text.len() as u32),
             Cell::Bytes(bytes) => BindType::Raw(bytes.len() as u32),
+            Cell::Int(_) | Cell::UInt(_) => BindType::Number(0, 0),
             Cell::Float(_) => BindType::BinaryFloat,
             Cell::Double(_) => BindType::BinaryDouble,
             Cell::Moment(_) => BindType::TimestampTZ(9),
@@ -239,6 +248,8 @@ impl ToSql for Cell<'_> {
             Cell::Null => place.set_null(),
             Cell::Text(text) => place.set(&text.as_ref()),
             Cell::Bytes(bytes) => place.set(&bytes.as_ref()),
+            Cell::Int(number) => place.set(number),
+            Cell::UInt(number) => place.set(number),
             Cell::Float(number) => place.set(number),
             Cell::Double(number) => place.set(number),
             Cell::Moment(at) => place.set(at),
@@ -317,23 +328,11 @@ fn text(value: Value<'_>) -> Option<Cow<'_, str>> {
     })
 }
 
-/// A number's digits, as NUMBER takes them.
-fn digits(value: Value<'_>) -> Option<Cow<'_, str>> {
-    match value {
-        Value::Decimal(_)
-        | Value::Bool(_)
-        | Value::Int(_)
-        | Value::UInt(_)
-        | Value::Bit(_)
-        | Value::Year(_) => text(value),
-        Value::Float(v) => Some(Cow::Owned(format!("{v:e}"))),
-        Value::Double(v) => Some(Cow::Owned(format!("{v:e}"))),
-        _ => None,
-    }
-}
-
-/// Digits in a row that the driver's own look at a number can count in 64 bits; a checked build panics above.
-const DIGITS_IN_A_ROW_MAX: usize = 19;
+/// Digits in a row that the driver's own look at a number can add up in 64 bits. Above that a build with checks for
+/// overflows panics, though the sum is not used.
+const DIGITS_IN_A_ROW_MAX: usize = 18;
+/// Digits of a NUMBER.
+const DIGITS_MAX: usize = 38;
 
 /// The same number with at most so many digits on either side of the point, and an exponent that sets it right.
 fn split_digits(number: Cow<'_, str>) -> Result<Cow<'_, str>, String> {
@@ -342,7 +341,7 @@ fn split_digits(number: Cow<'_, str>) -> Result<Cow<'_, str>, String> {
         None => ("", number.as_ref()),
     };
     let (whole, fraction) = rest.split_once('.').unwrap_or((rest, ""));
-    if whole.len() <= DIGITS_IN_A_ROW_MAX && fraction.len() <= DIGITS_IN_A_ROW_MAX || rest.contains('e') {
+    if whole.len() <= DIGITS_IN_A_ROW_MAX && fraction.len() <= DIGITS_IN_A_ROW_MAX {
         return Ok(number);
     }
     let digits = format!("{whole}{fraction}");
@@ -351,8 +350,11 @@ fn split_digits(number: Cow<'_, str>) -> Result<Cow<'_, str>, String> {
     let mut exponent = -(fraction.len() as i32);
     let kept = digits.trim_end_matches('0');
     exponent += (digits.len() - kept.len()) as i32;
+    if kept.len() > DIGITS_MAX {
+        return Err(format!("it has {} digits, and NUMBER ends at {DIGITS_MAX}", kept.len()));
+    }
     if kept.len() > 2 * DIGITS_IN_A_ROW_MAX {
-        return Err(format!("it has {} digits, and NUMBER ends at 38", kept.len()));
+        return Ok(number);
     }
     let (before, behind) = kept.split_at(kept.len().min(DIGITS_IN_A_ROW_MAX));
     exponent += behind.len() as i32;
@@ -496,7 +498,7 @@ mod tests {
                 &none,
                 "-0.10",
             ),
-            (Value::UInt(u64::MAX), varchar(), "NUMBER(20)", true, &none, "1844674407370955161.5e1"),
+            (Value::UInt(u64::MAX), varchar(), "NUMBER(20)", true, &none, "UInt(18446744073709551615)"),
             (text("x"), varchar(), "NUMBER(20)", true, &none, "! a NUMBER(20) cannot hold such a value"),
         ] {
             assert_eq!(shown(value.clone(), ty, declared, nullable, rules), expected, "{value:?}");
@@ -507,8 +509,9 @@ mod tests {
     fn long_numbers_keep_every_digit() {
         for (number, split) in [
             ("-0.10", "-0.10"),
-            ("18446744073709551615", "1844674407370955161.5e1"),
-            ("1234567890123456789012345678.0123456789", "1234567890123456789.0123456780123456789e9"),
+            ("18446744073709551615", "184467440737095516.15e2"),
+            ("1234567890123456789012345678.01234567", "123456789012345678.901234567801234567e10"),
+            ("1234567890123456789012345678.0123456789", "1234567890123456789012345678.0123456789"),
             ("-0.00000000000000000000000000000000000001", "-1e-38"),
             ("100000000000000000000000", "1e23"),
             ("00000000000000000000.00", "0"),

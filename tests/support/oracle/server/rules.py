@@ -41,6 +41,13 @@ _TOKEN = re.compile(
 
 
 _PLAIN_NAME = re.compile(r'[A-Z][A-Z0-9_$#]*')
+_KEPT_IN_QUOTES = RESERVED | set(
+    """ANALYSE ANALYZE ARRAY ASYMMETRIC AUTHORIZATION BINARY BOTH CASE CAST COLLATE COLLATION CONCURRENTLY CONSTRAINT CROSS
+    CURRENT_DATE CURRENT_ROLE CURRENT_TIME CURRENT_TIMESTAMP CURRENT_USER DEFERRABLE DO END EXCEPT FALSE FETCH FOREIGN FREEZE
+    FULL ILIKE INITIALLY INNER ISNULL JOIN LATERAL LEADING LEFT LIMIT LOCALTIME LOCALTIMESTAMP NATURAL NOTNULL OFFSET ONLY
+    OUTER OVERLAPS PLACING PRIMARY REFERENCES RETURNING RIGHT SESSION_USER SIMILAR SOME SYMMETRIC TABLESAMPLE TRAILING TRUE
+    USING VARIADIC VERBOSE WHEN WINDOW""".split()
+)
 
 
 class Token(NamedTuple):
@@ -76,10 +83,9 @@ def examined(sql: str, name_bytes: int) -> Examined:
         _check_names(tokens, name_bytes)
     if verb in ('CREATE', 'ALTER') and 'TABLE' in words:
         _check_columns(tokens)
-    sql = _folded(sql, tokens)
     if verb == 'MERGE':
         sql = _checked_merge(sql, tokens)
-    return Examined(sql, verb)
+    return Examined(_folded(sql, _tokens(sql)), verb)
 
 
 def check_binds(verb: str, rows) -> None:
@@ -127,10 +133,13 @@ def _check_names(tokens: list[Token], name_bytes: int) -> None:
 
 
 def _folded(sql: str, tokens: list[Token]) -> str:
-    """With names such as "ORDERS" in small letters, which is what PostgreSQL makes of the same name without quotes."""
-    for token in tokens:
-        if token.kind == 'quoted' and _PLAIN_NAME.fullmatch(token.text):
-            sql = f'{sql[: token.start]}"{token.text.lower()}"{sql[token.end :]}'
+    """With names such as "ORDERS" without their quotes: to Oracle that is the same name, to the translation it is not.
+
+    Reserved words stay as they are; without quotes nobody can mean them.
+    """
+    for token in reversed(tokens):
+        if token.kind == 'quoted' and _PLAIN_NAME.fullmatch(token.text) and token.text not in _KEPT_IN_QUOTES:
+            sql = f'{sql[: token.start]}{token.text}{sql[token.end :]}'
     return sql
 
 
