@@ -19,9 +19,14 @@ use lode::model::table::{Pattern, TableName, TableSelection, TableSet};
 use lode::model::value::Value;
 use lode::store::embedded::{Compression, Embedded, Options};
 use lode::store::memory::Memory;
+use lode::store::mongodb::Mongodb;
 use lode::store::{Log, LogStore, Retention};
 use proptest::prelude::*;
 use tempfile::TempDir;
+
+mod support;
+
+use support::mongodb::shared_mongodb;
 
 /// Tells the test binary that it is a child process, and which folder is its store.
 const CHILD: &str = "LODE_TEST_STORE";
@@ -759,11 +764,14 @@ async fn child_fills_the_disk() {
 
 // ---- what the tests are made of ----
 
-/// Both stores; the embedded one with a segment for each block.
+/// All stores; the embedded one with a segment for each block.
 fn stores() -> Vec<(TempDir, Box<dyn LogStore>)> {
     let (one, two) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let files = Box::new(embedded(one.path(), 1));
-    vec![(one, files), (two, Box::new(Memory::new()))]
+    let server = shared_mongodb();
+    let connection = server.connection(&server.database());
+    let mongodb = Mongodb::new(connection, Default::default()).unwrap();
+    vec![(one, files), (two, Box::new(Memory::new())), (TempDir::new().unwrap(), Box::new(mongodb))]
 }
 
 fn embedded(dir: &Path, segment_bytes: u64) -> Embedded {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Checker;
 use super::connections::{Connections, Role};
-use super::model::Mine;
+use super::model::{Mine, default_log};
 use super::names::Names;
 use super::settings::{Block, Owner};
 use super::specs::SHARE_MINING;
@@ -225,13 +225,11 @@ impl<'a> Checker<'a> {
             self.settings(names, &ast::Settings::default(), &[own.unwrap_or_default(), SHARE_MINING], owner)
         });
         self.mining_not_yet(&block, store.is_none());
-        // A collection stands beside those of others, so that its name says whose it is.
-        let default_log = if store.is_some() { format!("lode_log_{name}") } else { name.to_owned() };
         Some(Mine {
             name: block.settings.text("name").unwrap_or_else(|| name.to_owned()),
             connection,
+            log: log.unwrap_or_else(|| default_log(name, store.is_some())),
             store,
-            log: log.unwrap_or(default_log),
             settings: block.settings,
         })
     }

@@ -58,6 +58,12 @@ pub struct Mine {
     pub settings: Settings,
 }
 
+/// The name of the log of a source connection for which scripts name none. `in_store` says that it lies in a store that a
+/// connection leads to: there it stands beside what others keep, so that its name says whose it is.
+pub fn default_log(connection: &str, in_store: bool) -> String {
+    if in_store { format!("lode_log_{connection}") } else { connection.to_owned() }
+}
+
 /// One pipeline.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pipeline {

@@ -8,9 +8,11 @@ use lode::engine::Engine;
 use lode::engine::status::Status;
 use lode::error::{Error, Kind, Result};
 use lode::plan::Plan;
+use lode::run::backoff::Backoff;
 use lode::run::mine::MineState;
 use lode::run::route::RouteState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::warn;
 
 use super::exit;
 use super::screen::Screen;
@@ -29,7 +31,7 @@ pub async fn run(engine: &Engine, plan: Plan, screen: &Screen) -> Result<ExitCod
     let mut stop = Stop::listen()?;
     let started = Instant::now();
     tokio::select! {
-        applied = engine.apply(plan) => applied?,
+        applied = apply(engine, plan, screen) => applied?,
         // Nothing was delivered yet that could be left half done.
         () = stop.asked() => return Ok(ExitCode::from(exit::INTERRUPTED)),
     }
@@ -72,6 +74,21 @@ pub async fn run(engine: &Engine, plan: Plan, screen: &Screen) -> Result<ExitCod
     }
     screen.print(&summary::text(&status, outcome, started.elapsed()));
     Ok(ExitCode::from(code))
+}
+
+/// Starts what the plan says, as soon as the stores of its logs can be reached.
+async fn apply(engine: &Engine, plan: Plan, screen: &Screen) -> Result<()> {
+    let mut backoff = Backoff::default();
+    loop {
+        let error = match engine.apply(plan.clone()).await {
+            Err(error) if error.kind().is_retryable() => error,
+            applied => return applied,
+        };
+        let wait = backoff.failed();
+        warn!(wait_ms = wait.as_millis() as u64, advice = error.next_step(), "cannot start yet: {error}");
+        screen.progress(format!("waiting: {error}"));
+        tokio::time::sleep(wait).await;
+    }
 }
 
 /// Ctrl-C, and the polite signal of service managers.

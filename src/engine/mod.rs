@@ -15,6 +15,7 @@ use tracing::info;
 
 use self::registry::Registry;
 use self::status::Status;
+use crate::check::model::default_log;
 use crate::check::{self, Checked, Input, Model, System};
 use crate::error::{Error, Kind, Result, ResultExt};
 use crate::model::connection::Connection;
@@ -89,8 +90,8 @@ impl Engine {
     ///
     /// # Errors
     /// `Environment` for a plan that this build cannot carry out as it is written. Otherwise when something that a new
-    /// pipeline needs cannot be made. A server that is away is
-    /// no error: mines and pipelines wait for it.
+    /// pipeline needs cannot be made. A source or target that is away is no error: mines and pipelines wait for it. A
+    /// log store that is away is `Unavailable`, as nothing can be read or mined without it: the call may be repeated.
     pub async fn apply(&self, plan: Plan) -> Result<()> {
         refuse_what_cannot_run(&plan)?;
         let mut running = self.running.lock().await;
@@ -240,16 +241,6 @@ impl Engine {
 
     /// `None` when a running mine reads the same server into the same store already, and now serves this plan, too.
     async fn open_mine(&self, running: &mut Running, plan: &Arc<MinePlan>) -> Result<Option<RunningMine>> {
-        if plan.store.is_some() {
-            return Err(Error::new(
-                Kind::Environment,
-                format!(
-                    "this build of lode cannot keep a log in `{}`",
-                    plan.store.as_ref().map_or("", |c| c.kind)
-                ),
-            )
-            .advice("write `share_mining via embedded` to keep it in the data folder"));
-        }
         let source = self.source(&plan.connection)?;
         if let Some(shared) = same_server(running, plan, source.as_ref()).await {
             info!(
@@ -260,7 +251,7 @@ impl Engine {
             running.aliases.insert(plan.connection.name.clone(), shared);
             return Ok(None);
         }
-        let log = self.store.open(&plan.log).await?;
+        let log = self.log_store(plan)?.open(&plan.log).await?;
         let parts = MineParts {
             name: plan.name.clone(),
             source: Arc::clone(&source),
@@ -276,6 +267,15 @@ impl Engine {
             control: Control::default(),
             task: None,
         }))
+    }
+
+    fn log_store(&self, plan: &MinePlan) -> Result<Arc<dyn LogStore>> {
+        match &plan.store {
+            None => Ok(Arc::clone(&self.store)),
+            Some(connection) => {
+                self.registry.store(connection.kind)?.store(Arc::clone(connection), &plan.settings)
+            }
+        }
     }
 
     fn source(&self, connection: &Arc<Connection>) -> Result<Arc<dyn Source>> {
@@ -350,7 +350,7 @@ impl Running {
 
 /// The key of a running mine that reads the same server into the same store, when `plan` names no log of its own.
 async fn same_server(running: &Running, plan: &MinePlan, source: &dyn Source) -> Option<String> {
-    let default_log = |plan: &MinePlan| plan.log == plan.connection.name;
+    let default_log = |plan: &MinePlan| plan.log == default_log(&plan.connection.name, plan.store.is_some());
     if !default_log(plan) {
         return None;
     }

@@ -9,13 +9,15 @@ use crate::error::{Error, Kind, Result};
 use crate::model::spec::KindSpec;
 use crate::sink::SinkKind;
 use crate::source::SourceKind;
+use crate::store::LogStoreKind;
 
-/// What scripts may name, and the makers of sources and sinks by the same words.
+/// What scripts may name, and the makers of sources, sinks and log stores by the same words.
 #[derive(Clone)]
 pub struct Registry {
     kinds: Kinds,
     sources: HashMap<&'static str, Arc<dyn SourceKind>>,
     sinks: HashMap<&'static str, Arc<dyn SinkKind>>,
+    stores: HashMap<&'static str, Arc<dyn LogStoreKind>>,
 }
 
 impl Registry {
@@ -32,7 +34,14 @@ impl Registry {
             ("jsonl", Arc::new(crate::sink::jsonl::Jsonl)),
             ("null", Arc::new(crate::sink::null::Null)),
         ];
-        Registry { kinds: kinds::builtin(), sources: sources.into(), sinks: sinks.into() }
+        let stores: [(&str, Arc<dyn LogStoreKind>); _] =
+            [("mongodb", Arc::new(crate::store::mongodb::MongodbKind))];
+        Registry {
+            kinds: kinds::builtin(),
+            sources: sources.into(),
+            sinks: sinks.into(),
+            stores: stores.into(),
+        }
     }
 
     /// Adds a kind of source, or puts it in the place of another. Its spec is what scripts are checked against.
@@ -44,6 +53,12 @@ impl Registry {
     /// Adds a kind of sink, or puts it in the place of another. Its spec is what scripts are checked against.
     pub fn add_sink(&mut self, spec: KindSpec, kind: Arc<dyn SinkKind>) {
         self.sinks.insert(spec.name, kind);
+        self.kinds.add(spec);
+    }
+
+    /// Adds a kind of log store, or puts it in the place of another. Its spec is what scripts are checked against.
+    pub fn add_store(&mut self, spec: KindSpec, kind: Arc<dyn LogStoreKind>) {
+        self.stores.insert(spec.name, kind);
         self.kinds.add(spec);
     }
 
@@ -66,6 +81,14 @@ impl Registry {
     /// `Environment` when this build has none.
     pub fn sink(&self, name: &str) -> Result<&Arc<dyn SinkKind>> {
         self.sinks.get(name).ok_or_else(|| missing("sink", name))
+    }
+
+    /// The kind of log store called `name`. The embedded store is none: it has no connection.
+    ///
+    /// # Errors
+    /// `Environment` when this build has none.
+    pub fn store(&self, name: &str) -> Result<&Arc<dyn LogStoreKind>> {
+        self.stores.get(name).ok_or_else(|| missing("log store", name))
     }
 }
 

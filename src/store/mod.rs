@@ -2,6 +2,7 @@
 
 pub mod embedded;
 pub mod memory;
+pub mod mongodb;
 
 mod content;
 
@@ -12,7 +13,9 @@ use async_trait::async_trait;
 
 use crate::error::{Error, Kind, Result};
 use crate::model::block::{Block, Commit, SchemaBook};
+use crate::model::connection::Connection;
 use crate::model::position::{LogEpoch, Position, Seq};
+use crate::model::spec::Settings;
 use crate::model::table::TableSelection;
 
 /// A place that keeps logs by name.
@@ -46,6 +49,16 @@ pub trait LogStore: Send + Sync {
     /// `Environment` when the place cannot be read, `Unavailable` when a remote store is away. A store that was never
     /// written is empty.
     async fn list(&self) -> Result<Vec<String>>;
+}
+
+/// A kind of store that scripts name by a connection: `share_mining … via connection.log`.
+pub trait LogStoreKind: Send + Sync {
+    /// The store behind a connection of this kind. `settings` are those of `share_mining`. Nothing is connected before a
+    /// log is opened.
+    ///
+    /// # Errors
+    /// `Script` or `Environment` when the connection cannot be set up as its statement says.
+    fn store(&self, connection: Arc<Connection>, settings: &Settings) -> Result<Arc<dyn LogStore>>;
 }
 
 /// The reading half of a log. Any number of readers share it, and none of them is in the way of the writer.

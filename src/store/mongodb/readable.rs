@@ -1,0 +1,179 @@
+//! The part of a block's document that is for people: its changes as plain BSON. lode itself never reads it.
+//!
+//! | column | BSON |
+//! |---|---|
+//! | integers | int, or long where the number needs it; unsigned ones beyond a long as decimal |
+//! | decimal | decimal, digit for digit; text when it has more than 34 digits |
+//! | float, double | double |
+//! | bit | long, or decimal |
+//! | timestamp | date; with microseconds, text in UTC that ends with `Z` |
+//! | date, datetime, time, zero dates | text as MySQL shows it |
+//! | text, enum, set, JSON | text |
+//! | bytes, geometry | binary |
+//!
+//! NULL is null, and a column that the source left out of its log is left out here.
+
+use super::bson::{Bson, decimal128};
+use crate::model::block::{Block, ChangeEntry, Entry, Malformed, SchemaBook};
+use crate::model::position::Seq;
+use crate::model::row::RowView;
+use crate::model::value::Value;
+
+/// A document holds no more changes than fit here, in bytes …
+const CHANGES_BYTES_MAX: usize = 4 << 20;
+/// … and no larger value; of a larger one it shows the beginning and the length in bytes.
+const VALUE_BYTES_MAX: usize = 16 << 10;
+/// The same for a change that would be too large with the limit above.
+const VALUE_BYTES_SMALL: usize = 128;
+/// How much of a value is shown that is too large to be shown whole.
+const SHOWN_BYTES: usize = 64;
+
+/// Writes the array `changes`, and `unshown` with the number of changes that found no room in it.
+///
+/// # Errors
+/// When the block is malformed, or names a schema that is not in the book.
+pub(super) fn write_changes(bson: &mut Bson, block: &Block, schemas: &SchemaBook) -> Result<(), Malformed> {
+    let commits = commits(block)?;
+    let mut ahead = commits.iter().peekable();
+    let limit = bson.len() + CHANGES_BYTES_MAX;
+    let list = bson.array("changes");
+    let (mut shown, mut unshown) = (0, 0);
+    for entry in block.entries() {
+        let (seq, Entry::Change(change)) = entry? else { continue };
+        if unshown > 0 {
+            unshown += 1;
+            continue;
+        }
+        while ahead.next_if(|commit| commit.seq < seq).is_some() {}
+        let begin = bson.len();
+        for value_bytes_max in [VALUE_BYTES_MAX, VALUE_BYTES_SMALL] {
+            bson.truncate(begin);
+            let element = bson.element(shown);
+            write_change(bson, seq, &change, ahead.peek().copied(), schemas, value_bytes_max)?;
+            bson.close(element);
+            if bson.len() <= limit {
+                break;
+            }
+        }
+        if bson.len() > limit {
+            bson.truncate(begin);
+            unshown += 1;
+        } else {
+            shown += 1;
+        }
+    }
+    bson.close(list);
+    if unshown > 0 {
+        bson.int32("unshown", unshown);
+    }
+    Ok(())
+}
+
+/// A commit in a block.
+struct CommitAt<'a> {
+    seq: Seq,
+    file: &'a str,
+    offset: u64,
+}
+
+fn commits(block: &Block) -> Result<Vec<CommitAt<'_>>, Malformed> {
+    let mut commits = Vec::new();
+    for entry in block.entries() {
+        if let (seq, Entry::Commit { file, offset, .. }) = entry? {
+            commits.push(CommitAt { seq, file, offset });
+        }
+    }
+    Ok(commits)
+}
+
+fn write_change(
+    bson: &mut Bson,
+    seq: Seq,
+    change: &ChangeEntry<'_>,
+    commit: Option<&CommitAt<'_>>,
+    schemas: &SchemaBook,
+    value_bytes_max: usize,
+) -> Result<(), Malformed> {
+    let schema = schemas.get(change.schema).ok_or(Malformed)?;
+    bson.int64("seq", seq.0 as i64);
+    bson.text("op", change.op.as_str());
+    bson.display("table", &schema.name);
+    bson.date("time", change.time_ms);
+    // A transaction that ends in a later block has no position yet.
+    if let Some(commit) = commit {
+        bson.display("position", format_args!("{}:{}", commit.file, commit.offset));
+    }
+    for (key, view) in [("before", change.before_view(schema)), ("after", change.after_view(schema))] {
+        if let Some(view) = view {
+            let row = bson.document(key);
+            write_row(bson, &view, value_bytes_max);
+            bson.close(row);
+        }
+    }
+    Ok(())
+}
+
+fn write_row(bson: &mut Bson, view: &RowView<'_>, value_bytes_max: usize) {
+    for (column, value) in view.schema().columns.iter().zip(view.values()) {
+        if let Some(value) = value {
+            write_value(bson, &column.name, &value, value_bytes_max);
+        }
+    }
+}
+
+fn write_value(bson: &mut Bson, key: &str, value: &Value<'_>, bytes_max: usize) {
+    match value {
+        Value::Null => bson.null(key),
+        Value::Bool(value) => bson.bool(key, *value),
+        Value::Int(value) => write_integer(bson, key, *value),
+        Value::UInt(value) | Value::Bit(value) => match i64::try_from(*value) {
+            Ok(value) => write_integer(bson, key, value),
+            Err(_) => write_decimal(bson, key, itoa::Buffer::new().format(*value)),
+        },
+        Value::Float(value) => bson.double(key, f64::from(*value)),
+        Value::Double(value) => bson.double(key, *value),
+        Value::Decimal(digits) => write_decimal(bson, key, digits),
+        Value::Year(year) => bson.int32(key, i32::from(*year)),
+        Value::Date(value) => bson.display(key, value),
+        Value::DateTime(value) => bson.display(key, value),
+        Value::Time(value) => bson.display(key, value),
+        Value::Timestamp(value) => match value.micros {
+            Some(micros) if value.fsp <= 3 => bson.date(key, micros.div_euclid(1000)),
+            Some(_) => bson.display(key, format_args!("{value}Z")),
+            None => bson.display(key, value),
+        },
+        Value::Text(text) | Value::Json(text) if text.len() > bytes_max => {
+            let mut end = SHOWN_BYTES;
+            while !text.is_char_boundary(end) {
+                end -= 1;
+            }
+            let shortened = bson.document(key);
+            bson.text("begins", &text[..end]);
+            bson.int64("bytes", text.len() as i64);
+            bson.close(shortened);
+        }
+        Value::Bytes(bytes) if bytes.len() > bytes_max => {
+            let shortened = bson.document(key);
+            bson.binary("begins", &bytes[..SHOWN_BYTES]);
+            bson.int64("bytes", bytes.len() as i64);
+            bson.close(shortened);
+        }
+        Value::Text(text) | Value::Json(text) => bson.text(key, text),
+        Value::Bytes(bytes) => bson.binary(key, bytes),
+    }
+}
+
+/// As the shell would write it: a number that fits is an int.
+fn write_integer(bson: &mut Bson, key: &str, value: i64) {
+    match i32::try_from(value) {
+        Ok(value) => bson.int32(key, value),
+        Err(_) => bson.int64(key, value),
+    }
+}
+
+fn write_decimal(bson: &mut Bson, key: &str, digits: &str) {
+    match decimal128(digits) {
+        Some(bytes) => bson.decimal(key, bytes),
+        None => bson.text(key, digits),
+    }
+}
