@@ -238,7 +238,7 @@ async fn an_existing_table_is_compared_before_the_first_row() {
     );
     let order = row(&orders, &[Int(1), text("new"), Value::Decimal("1.25".into()), text("n"), Null]);
     let off = ("create_tables", Setting::Switch(false));
-    let mut sink = target.sink_with("p", "*", &[off.clone()]);
+    let mut sink = target.sink_with("p", "*", std::slice::from_ref(&off));
     sink.open().await.unwrap();
     let error = sink.write(batch(vec![insert(order.clone())], 1)).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Environment);

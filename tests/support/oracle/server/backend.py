@@ -53,7 +53,7 @@ def _with_length_checks(sql: str) -> str:
         column = name.group(1)
         owner = [postgres._oracle_identifier_text(part).replace("'", "''") for part in (table.split('.')[-1], column)]
         check = (
-            f'CONSTRAINT {_check_name(column)} CHECK (octet_length({column}) <= {length} OR '
+            f'CONSTRAINT {_check_name(column)} CHECK (coalesce(octet_length({column}), 0) <= {length} OR '
             f"sys.text_too_large({column}, {length}, '{owner[0]}', '{owner[1]}'))"
         )
         stop = end
