@@ -30,10 +30,6 @@ const BLOCK_BYTES: usize = 512 << 10;
 const QUEUE_BYTES_MAX: usize = 8 << 20;
 /// Blocks that wait for the store, in number.
 const QUEUE_BLOCKS_MAX: usize = 256;
-/// An append of so many bytes is taken as a sign of a bulk load, where it pays to gather before the next one …
-const BULK_BYTES: usize = 16 << 10;
-/// … for so long: a sync costs the same for one transaction as for a hundred.
-const BULK_PAUSE: Duration = Duration::from_millis(1);
 /// How long a quiet source is listened to before new wishes are looked at.
 const PATIENCE: Duration = Duration::from_millis(100);
 
@@ -301,7 +297,10 @@ impl Mine {
                 break Err(writer_ended());
             }
             match progress {
-                Ok(Progress::Full | Progress::CaughtUp) => {}
+                // A source with much at hand never waits. The writer, just woken, would: the scheduler runs it after this
+                // task, on this thread.
+                Ok(Progress::Full) => tokio::task::yield_now().await,
+                Ok(Progress::CaughtUp) => {}
                 Ok(Progress::Idle) if writer.is_idle() => backoff.quiet(started),
                 Ok(Progress::Idle) => {}
                 Ok(Progress::End) => break Ok(Ended::BySource),
@@ -430,21 +429,9 @@ fn writer_ended() -> Error {
 
 async fn write(mine: Arc<Mine>, mut waiting: mpsc::Receiver<Queued>) -> Result<()> {
     let mut queued = Vec::new();
-    let mut bulk_until = None;
     while waiting.recv_many(&mut queued, QUEUE_BLOCKS_MAX).await > 0 {
-        if let Some(until) = bulk_until.take() {
-            tokio::time::sleep_until(until).await;
-            while queued.len() < QUEUE_BLOCKS_MAX
-                && let Ok(more) = waiting.try_recv()
-            {
-                queued.push(more);
-            }
-        }
         let blocks: Vec<_> = queued.iter().map(|queued| Arc::clone(&queued.block)).collect();
         mine.append(&blocks).await?;
-        if blocks.iter().map(|block| block.payload.len()).sum::<usize>() >= BULK_BYTES {
-            bulk_until = Some(Instant::now() + BULK_PAUSE);
-        }
         queued.clear();
     }
     Ok(())
