@@ -14,6 +14,7 @@
 //! large for one block. So a log can be cut behind its last commit by dropping whole blocks.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -106,6 +107,11 @@ impl Block {
     /// The entries in order, each with its number.
     pub fn entries(&self) -> Entries<'_> {
         Entries { rest: &self.payload, next: self.first }
+    }
+
+    /// The entries in a part of the payload, the first of them being number `first`.
+    pub(crate) fn entries_in(&self, bytes: Range<usize>, first: Seq) -> Entries<'_> {
+        Entries { rest: &self.payload[bytes], next: first }
     }
 
     /// Makes the row at `image`, which must lie in this block's payload, share the block's bytes.

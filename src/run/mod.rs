@@ -13,3 +13,5 @@ pub mod retention;
 pub mod route;
 pub mod signal;
 pub mod stages;
+
+mod waiting;

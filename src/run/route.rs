@@ -18,11 +18,11 @@ use super::mine::MineState;
 use super::progress::{RouteProgress, now_ms};
 use super::signal::{Listener, Wish};
 use super::stages::Stages;
+use super::waiting::{Waiting, Whole};
 use crate::error::{Error, Kind, Result};
 use crate::model::block::{Block, ChangeEntry, Entry, SchemaBook, parse_schema};
-use crate::model::change::{Batch, Change};
-use crate::model::position::{Position, Seq};
-use crate::model::row::Row;
+use crate::model::change::{Batch, Change, Changes, Tables};
+use crate::model::position::Seq;
 use crate::model::schema::{SchemaNo, TableSchema};
 use crate::model::spec::Start;
 use crate::model::table::TableSet;
@@ -253,7 +253,7 @@ impl Route {
                 let first = first?;
                 // Durable before anything is delivered: a crash after this begins here again, and not at what `now`
                 // means then.
-                write(sink, Batch { changes: Vec::new(), cursor: Some(first.clone()) }).await?;
+                write(sink, Batch { changes: Changes::default(), cursor: Some(first.clone()) }).await?;
                 first
             }
         };
@@ -269,16 +269,13 @@ impl Route {
             listener,
             backoff,
             schemas: feed.schemas(),
-            taken: Vec::new(),
+            tables: Arc::default(),
             feed,
             stages,
             sink,
             next: cursor.next,
             drain_to: None,
-            changes: Vec::new(),
-            bytes: 0,
-            held_bytes: 0,
-            ready: None,
+            waiting: Waiting::default(),
             unproven: Unproven::default(),
             aside: parts.aside.clone().map(AsideFile::new),
             started: Instant::now(),
@@ -306,39 +303,20 @@ struct Delivery<'a> {
     feed: Feed,
     schemas: SchemaBook,
     /// For each schema number seen: the schema when its table is wanted.
-    taken: Vec<Option<Option<Arc<TableSchema>>>>,
+    tables: Arc<Tables>,
     stages: Stages,
     sink: &'a mut dyn Sink,
     /// The first entry that was not looked at yet.
     next: Seq,
     /// Where the log ended when the wish to drain came.
     drain_to: Option<Seq>,
-    /// Changes for the next batch, in order.
-    changes: Vec<Change>,
-    /// Bytes of their rows.
-    bytes: usize,
-    /// Bytes of the blocks that they keep in memory: a small row keeps the whole block that it came in.
-    held_bytes: usize,
-    /// The last commit looked at, when it is not durable yet.
-    ready: Option<Ready>,
+    /// Changes for the next batch.
+    waiting: Waiting,
     /// What the sink took and has not proven to be durable.
     unproven: Unproven,
     aside: Option<AsideFile>,
     started: Instant,
     moved_at: Instant,
-}
-
-/// A place where a batch may end.
-#[derive(Default)]
-struct Ready {
-    /// How many of the waiting changes lie before it.
-    changes: usize,
-    /// What of the other figures belongs to these changes.
-    bytes: usize,
-    held_bytes: usize,
-    next: Seq,
-    position: Position,
-    time_ms: i64,
 }
 
 /// Parts of a transaction that is not complete in the sink.
@@ -363,7 +341,7 @@ impl Delivery<'_> {
             match self.feed.next(PATIENCE).await? {
                 Next::Block(block) => {
                     self.take(&block).await?;
-                    if !self.feed.has_more() && (!self.changes.is_empty() || self.unproven.parts > 0) {
+                    if !self.feed.has_more() && (!self.waiting.is_empty() || self.unproven.parts > 0) {
                         self.flush().await?;
                     }
                     self.route.enter(RouteState::Running);
@@ -387,47 +365,45 @@ impl Delivery<'_> {
     }
 
     /// Looks at every entry of a block from `next` on; at fewer when the wish to stop comes while the sink writes.
-    async fn take(&mut self, block: &Block) -> Result<()> {
+    async fn take(&mut self, block: &Arc<Block>) -> Result<()> {
         let mut read = 0;
-        let mut is_held = false;
         // Pipelines share the bytes, but not the counter of who uses them: it would wander between the cores with
         // every row.
-        let payload = Bytes::from_owner(block.payload.clone());
-        for entry in block.entries() {
+        let payload = (!self.stages.is_empty()).then(|| Bytes::from_owner(block.payload.clone()));
+        let mut entries = block.entries();
+        let mut end = 0;
+        while let Some(entry) = entries.next() {
             let (seq, entry) = entry.map_err(|_| malformed(self.next))?;
+            let bytes = end..block.payload.len() - entries.remaining();
+            end = bytes.end;
             if seq < self.next {
                 continue;
             }
             match entry {
                 Entry::Change(change) => {
-                    if let Some(table) = self.table(change.schema)? {
+                    if self.is_wanted(change.schema)? {
                         if self.is_full() {
                             self.flush_full().await?;
-                            is_held = false;
                             if self.listener.wish() == Wish::Stop {
                                 break;
                             }
                         }
                         read += 1;
-                        if self.change(&payload, seq, &change, table)? && !is_held {
-                            self.held_bytes += payload.len();
-                            is_held = true;
+                        match &payload {
+                            None => self.waiting.read(block, bytes, seq, &change, &self.tables),
+                            Some(payload) => self.apply(block, payload, seq, &change)?,
                         }
                     }
                 }
                 Entry::Commit { time_ms, offset, file, gtid } => {
-                    let ready = self.ready.get_or_insert_default();
-                    ready.changes = self.changes.len();
-                    (ready.bytes, ready.held_bytes) = (self.bytes, self.held_bytes);
-                    (ready.next, ready.time_ms) = (seq.plus(1), time_ms);
+                    self.next = seq.plus(1);
+                    let position = self.waiting.commit(block, end, self.next, time_ms);
                     // Transactions may be small and many: the texts of the one before are written over.
-                    ready.position.offset = offset;
-                    file.clone_into(&mut ready.position.file);
-                    gtid.clone_into(&mut ready.position.gtid);
+                    position.offset = offset;
+                    file.clone_into(&mut position.file);
+                    gtid.clone_into(&mut position.gtid);
                     if self.is_full() {
-                        self.next = seq.plus(1);
                         self.flush().await?;
-                        is_held = false;
                         if self.listener.wish() == Wish::Stop {
                             break;
                         }
@@ -445,54 +421,44 @@ impl Delivery<'_> {
         Ok(())
     }
 
-    /// The schema of a change when its table is one of the route's.
-    fn table(&mut self, no: SchemaNo) -> Result<Option<Arc<TableSchema>>> {
-        let index = no.0 as usize;
-        if let Some(Some(known)) = self.taken.get(index) {
-            return Ok(known.clone());
+    /// Whether the table with this schema is one of the route's.
+    #[inline]
+    fn is_wanted(&mut self, no: SchemaNo) -> Result<bool> {
+        match self.tables.get(no.0 as usize) {
+            Some(table) => Ok(table.is_some()),
+            None => self.ask(no),
         }
-        let schema = self.schemas.get(no).ok_or_else(|| malformed(self.next))?;
-        let wanted = self.route.parts.tables.contains(&schema.name.database, &schema.name.table);
-        // A copy of the route's own: the counter of a shared one would wander between the cores with every row.
-        let taken = wanted.then(|| Arc::new(TableSchema::clone(schema)));
-        if self.taken.len() <= index {
-            self.taken.resize(index + 1, None);
-        }
-        self.taken[index] = Some(taken.clone());
-        Ok(taken)
     }
 
-    /// Sends one change through the stages; tells whether anything came out.
-    fn change(
-        &mut self,
-        payload: &Bytes,
-        seq: Seq,
-        entry: &ChangeEntry<'_>,
-        table: Arc<TableSchema>,
-    ) -> Result<bool> {
-        let row = |image| Row { schema: Arc::clone(&table), image: payload.slice_ref(image) };
-        let (before, after) = (entry.before.map(row), entry.after.map(row));
-        let change = Change { seq, op: entry.op, before, after, table, time_ms: entry.time_ms };
-        let kept = self.changes.len();
-        let original = self.aside.is_some().then(|| change.clone());
-        if let Err(error) = self.stages.apply(change, &mut self.changes) {
-            let error = Error::from(error);
-            let Some((aside, original)) = self.aside.as_mut().zip(original) else {
-                return Err(self.in_pipeline(error));
-            };
-            let error = error.to_string();
-            aside.write(&original, &error)?;
-            self.route.progress.add_aside();
-            warn!(pipeline = self.route.parts.pipeline, "a row was set aside: {error}");
-            self.route.events.tell(Event::Aside { pipeline: self.route.parts.pipeline.clone(), error });
+    /// Finds out which tables are wanted up to this schema.
+    fn ask(&mut self, no: SchemaNo) -> Result<bool> {
+        let tables = Arc::make_mut(&mut self.tables);
+        for no in tables.len() as u32..=no.0 {
+            let schema = self.schemas.get(SchemaNo(no)).ok_or_else(|| malformed(self.next))?;
+            let wanted = self.route.parts.tables.contains(&schema.name.database, &schema.name.table);
+            // A copy of the route's own: the counter of a shared one would wander between the cores with every row.
+            tables.push(wanted.then(|| Arc::new(TableSchema::clone(schema))));
         }
-        let image_bytes = |row: &Option<Row>| row.as_ref().map_or(0, |row| row.image.len());
-        let emitted = &self.changes[kept..];
-        self.bytes += emitted
-            .iter()
-            .map(|change| image_bytes(&change.before) + image_bytes(&change.after))
-            .sum::<usize>();
-        Ok(!emitted.is_empty())
+        Ok(tables.last().is_some_and(Option::is_some))
+    }
+
+    /// Sends one change through the stages.
+    fn apply(&mut self, block: &Block, payload: &Bytes, seq: Seq, entry: &ChangeEntry<'_>) -> Result<()> {
+        let table = self.tables.get(entry.schema.0 as usize).and_then(Option::as_ref);
+        let table = table.ok_or_else(|| malformed(seq))?;
+        let change = Change::read(seq, entry, table, payload);
+        let original = self.aside.is_some().then(|| change.clone());
+        let Err(error) = self.waiting.apply(&mut self.stages, change, block) else { return Ok(()) };
+        let error = Error::from(error);
+        let Some((aside, original)) = self.aside.as_mut().zip(original) else {
+            return Err(self.in_pipeline(error));
+        };
+        let error = error.to_string();
+        aside.write(&original, &error)?;
+        self.route.progress.add_aside();
+        warn!(pipeline = self.route.parts.pipeline, "a row was set aside: {error}");
+        self.route.events.tell(Event::Aside { pipeline: self.route.parts.pipeline.clone(), error });
+        Ok(())
     }
 
     fn in_pipeline(&self, error: Error) -> Error {
@@ -500,9 +466,9 @@ impl Delivery<'_> {
     }
 
     fn is_full(&self) -> bool {
-        self.changes.len() >= self.route.parts.batch_rows_max
-            || self.bytes >= BATCH_BYTES_MAX
-            || self.held_bytes >= HELD_BYTES_MAX
+        self.waiting.len() >= self.route.parts.batch_rows_max
+            || self.waiting.bytes() >= BATCH_BYTES_MAX
+            || self.waiting.held_bytes() >= HELD_BYTES_MAX
     }
 
     /// Makes room: by the complete transactions that wait, and if that is not enough by a part of the one that
@@ -514,25 +480,20 @@ impl Delivery<'_> {
         if !self.is_full() {
             return Ok(());
         }
-        let changes = std::mem::take(&mut self.changes);
-        (self.bytes, self.held_bytes) = (0, 0);
         self.unproven.parts += 1;
+        let changes = self.waiting.take_part();
         self.write(Batch { changes, cursor: None }).await
     }
 
     /// Writes all complete transactions, and the cursor behind them. Does nothing when no commit was seen since.
     async fn flush(&mut self) -> Result<()> {
-        let Some(ready) = self.ready.take() else { return Ok(()) };
-        // The next batch is probably as large as this one.
-        let mut rest = Vec::with_capacity(self.changes.len());
-        rest.extend(self.changes.drain(ready.changes..));
-        let changes = std::mem::replace(&mut self.changes, rest);
-        self.bytes -= ready.bytes;
-        self.held_bytes -= ready.held_bytes;
-        let cursor = self.feed.cursor(ready.next, ready.position);
+        let Some(Whole { changes, next, position, time_ms }) = self.waiting.take_whole() else {
+            return Ok(());
+        };
+        let cursor = self.feed.cursor(next, position);
         self.write(Batch { changes, cursor: Some(cursor) }).await?;
         self.backoff.succeeded();
-        self.route.progress.committed(ready.time_ms, now_ms());
+        self.route.progress.committed(time_ms, now_ms());
         self.moved_at = Instant::now();
         Ok(())
     }

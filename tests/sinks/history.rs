@@ -137,11 +137,11 @@ async fn play(target: &Target, plan: &Plan, history: &History) {
 
 /// Writes up to `size` changes: whole transactions, or a part of one. Gives the entry to go on with.
 async fn write_one(sink: &mut dyn Sink, history: &History, from: usize, size: usize) -> usize {
-    let mut batch = Batch::default();
+    let (mut changes, mut end) = (Vec::new(), None);
     let mut at = from;
-    while at < history.entries.len() && batch.changes.len() < size {
+    while at < history.entries.len() && changes.len() < size {
         match &history.entries[at] {
-            Entry::Change(change) => batch.changes.push(Change::clone(change)),
+            Entry::Change(change) => changes.push(Change::clone(change)),
             Entry::Commit => {}
         }
         at += 1;
@@ -150,11 +150,11 @@ async fn write_one(sink: &mut dyn Sink, history: &History, from: usize, size: us
     let last_commit = (from..at).rev().find(|&at| matches!(history.entries[at], Entry::Commit));
     if let Some(commit) = last_commit {
         let whole = (from..commit).filter(|&at| matches!(history.entries[at], Entry::Change(_))).count();
-        batch.changes.truncate(whole);
-        batch.cursor = Some(cursor(commit as u64 + 1));
+        changes.truncate(whole);
+        end = Some(cursor(commit as u64 + 1));
         at = commit + 1;
     }
-    sink.write(batch).await.unwrap();
+    sink.write(Batch { changes: changes.into(), cursor: end }).await.unwrap();
     at
 }
 

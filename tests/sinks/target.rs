@@ -56,10 +56,15 @@ impl Target {
     }
 
     pub async fn mysql() -> Target {
+        Target::on(servers::shared_mariadb()).await
+    }
+
+    /// A database of a server of MariaDB or MySQL.
+    pub async fn on(server: &servers::Server) -> Target {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         // A server that is not the test's own may hold databases of earlier runs.
         let database = format!("lode_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        let port = servers::shared_mariadb().port();
+        let port = server.port();
         let endpoint = |database: &str| Endpoint::Url {
             scheme: "mysql".into(),
             user: "root".into(),
@@ -273,12 +278,12 @@ fn change_of(table: &Arc<TableSchema>, op: Op) -> Change {
 
 /// Changes that are durable up to `next`.
 pub fn batch(changes: Vec<Change>, next: u64) -> Batch {
-    Batch { changes, cursor: Some(cursor(next)) }
+    Batch { changes: changes.into(), cursor: Some(cursor(next)) }
 }
 
 /// Changes in the middle of a transaction.
 pub fn part(changes: Vec<Change>) -> Batch {
-    Batch { changes, cursor: None }
+    Batch { changes: changes.into(), cursor: None }
 }
 
 pub fn cursor(next: u64) -> Cursor {

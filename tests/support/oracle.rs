@@ -14,9 +14,9 @@
 //! dropped at the end.
 
 use std::env;
-use std::fs::{self, File, Permissions};
+use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -28,6 +28,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use super::process::{ServerProcess, free_port, last_words, unpacked};
 
 /// How long a server may take until it answers, or until it has ended.
 const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -83,7 +85,7 @@ impl Oracle {
         let at = INSTANCE.get_or_init(|| {
             let instance = Instance::start("23ai");
             let at = instance.address();
-            // It ends with this process: see `watchdog`.
+            // It ends with this process: see `ServerProcess`.
             std::mem::forget(instance);
             at
         });
@@ -238,18 +240,25 @@ impl Oracle {
     /// Kills only what the clients are connected to, and starts it again; the database behind it goes on.
     pub fn cut_connections(&mut self) {
         let own = self.own_mut();
-        own.listener.take();
+        own.listener.kill();
         own.start_again();
+    }
+
+    /// Kills only the database, and starts it again; what the clients are connected to goes on and tells them.
+    pub fn crash_database(&mut self) {
+        let own = self.own_mut();
+        own.database.kill();
+        own.start_database();
     }
 
     /// Stops it from answering, with all connections left open.
     pub fn freeze(&self) {
-        self.own().signal_listener("STOP");
+        self.own().listener.signal("STOP");
     }
 
     /// Lets it go on after [`freeze`](Self::freeze).
     pub fn thaw(&self) {
-        self.own().signal_listener("CONT");
+        self.own().listener.signal("CONT");
     }
 
     fn own(&self) -> &Instance {
@@ -275,8 +284,8 @@ struct Instance {
     folder: TempDir,
     release: &'static str,
     port: u16,
-    database: Option<Process>,
-    listener: Option<Process>,
+    database: ServerProcess,
+    listener: ServerProcess,
 }
 
 impl Instance {
@@ -299,7 +308,8 @@ impl Instance {
             .output()
             .expect("initdb runs");
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
-        let mut instance = Instance { folder, release, port: 0, database: None, listener: None };
+        let (database, listener) = (ServerProcess::default(), ServerProcess::default());
+        let mut instance = Instance { folder, release, port: 0, database, listener };
         instance.start_database();
         for _ in 0..PORTS_MAX {
             instance.port = free_port();
@@ -307,7 +317,7 @@ impl Instance {
                 return instance;
             }
         }
-        panic!("the stand-in for Oracle did not start:\n{}", instance.last_words());
+        panic!("the stand-in for Oracle did not start:\n{}", last_words(instance.folder.path()));
     }
 
     fn address(&self) -> Address {
@@ -315,55 +325,42 @@ impl Instance {
     }
 
     fn start_again(&mut self) {
-        if self.database.is_none() {
+        if !self.database.is_running() {
             self.start_database();
         }
-        assert!(self.listener.is_none(), "the server is running");
         // Another process may hold the port for a moment.
         for _ in 0..PORTS_MAX {
             if self.start_listener().is_ok() {
                 return;
             }
         }
-        panic!("the stand-in for Oracle did not start again:\n{}", self.last_words());
+        panic!("the stand-in for Oracle did not start again:\n{}", last_words(self.folder.path()));
     }
 
     fn start_database(&mut self) {
         let data = self.folder.path().join("data");
+        let mut command = postgres("postgres");
+        command.arg("-D").arg(&data).arg("-k").arg(self.folder.path().join("socket"));
+        command.args(["-c", "listen_addresses=", "-c", "max_connections=300", "-c", "shared_buffers=64MB"]);
+        // A process that is killed loses nothing that it wrote, only a machine that is switched off does.
+        command.args(["-c", "fsync=off", "-c", "full_page_writes=off"]);
         let began = Instant::now();
         while began.elapsed() < WAIT_MAX {
             // What a killed server left would pass for the new one's.
             let _ = fs::remove_file(data.join("postmaster.pid"));
-            let child = postgres("postgres")
-                .arg("-D")
-                .arg(&data)
-                .arg("-k")
-                .arg(self.folder.path().join("socket"))
-                .args(["-c", "listen_addresses=", "-c", "max_connections=300", "-c", "shared_buffers=64MB"])
-                // A process that is killed loses nothing that it wrote, only a machine that is switched off does.
-                .args(["-c", "fsync=off", "-c", "full_page_writes=off"])
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(self.log())
-                .spawn()
-                .expect("postgres runs");
-            let mut process = Process::watched(child, self.folder.path());
-            loop {
-                if process.has_ended() {
-                    // Parts of a killed server may still hold its memory.
-                    thread::sleep(LOOK_AGAIN);
-                    break;
-                }
+            self.database.start(&mut command, self.folder.path());
+            // It ends at once while parts of a killed server still hold its memory.
+            while self.database.is_running() && began.elapsed() < WAIT_MAX {
                 let state = fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
                 if state.lines().nth(7).is_some_and(|word| word.trim() == "ready") {
-                    self.database = Some(process);
                     return;
                 }
-                assert!(began.elapsed() < WAIT_MAX, "PostgreSQL does not answer:\n{}", self.last_words());
                 thread::sleep(LOOK_AGAIN);
             }
+            self.database.kill();
+            thread::sleep(LOOK_AGAIN);
         }
-        panic!("PostgreSQL did not start:\n{}", self.last_words());
+        panic!("PostgreSQL did not start:\n{}", last_words(self.folder.path()));
     }
 
     /// Err when it ended instead.
@@ -379,107 +376,36 @@ impl Instance {
             self.folder.path().join("socket").display(),
         );
         fs::write(&settings, text).expect("the folder can be written");
-        let child = python()
-            .arg(source("server"))
-            .arg("-c")
-            .arg(settings)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(self.log())
-            .spawn()
-            .expect("python runs");
-        let mut process = Process::watched(child, self.folder.path());
+        let mut command = python();
+        command.arg(source("server")).arg("-c").arg(settings);
+        self.listener.start(&mut command, self.folder.path());
         let began = Instant::now();
-        while began.elapsed() < WAIT_MAX {
-            if process.has_ended() {
-                return Err(());
-            }
+        while self.listener.is_running() {
             if TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
-                self.listener = Some(process);
                 return Ok(());
             }
+            let log = self.folder.path();
+            assert!(
+                began.elapsed() < WAIT_MAX,
+                "the stand-in for Oracle does not answer:\n{}",
+                last_words(log)
+            );
             thread::sleep(LOOK_AGAIN);
         }
-        panic!("the stand-in for Oracle does not answer:\n{}", self.last_words());
+        Err(())
     }
 
     fn kill(&mut self) {
-        self.listener.take();
-        self.database.take();
-    }
-
-    fn signal_listener(&self, signal: &str) {
-        let listener = self.listener.as_ref().expect("the server is running");
-        self::signal(signal, &[listener.child.id()]);
-    }
-
-    fn log(&self) -> File {
-        let file = self.folder.path().join("log");
-        File::options().create(true).append(true).open(file).expect("the log can be written")
-    }
-
-    fn last_words(&self) -> String {
-        let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
-        let lines: Vec<&str> = log.lines().collect();
-        lines[lines.len().saturating_sub(30)..].join("\n")
+        self.listener.kill();
+        self.database.kill();
     }
 }
 
-/// A process and all that it started, killed when this is dropped.
-struct Process {
-    child: Child,
-    watchdog: Child,
-}
-
-impl Process {
-    fn watched(child: Child, folder: &Path) -> Process {
-        let watchdog = watchdog(child.id(), folder);
-        Process { child, watchdog }
-    }
-
-    fn has_ended(&mut self) -> bool {
-        self.child.try_wait().expect("its own child").is_some()
-    }
-}
-
-impl Drop for Process {
+impl Drop for Instance {
     fn drop(&mut self) {
-        // It may not start another while its children are gathered.
-        signal("STOP", &[self.child.id()]);
-        let mut all = children(self.child.id());
-        all.push(self.child.id());
-        signal("KILL", &all);
-        let _ = self.child.wait();
-        // The folder is removed by its owner.
-        let _ = self.watchdog.kill();
-        let _ = self.watchdog.wait();
+        // PostgreSQL would wait for its sessions to end.
+        self.kill();
     }
-}
-
-/// The processes that a process has started.
-fn children(process: u32) -> Vec<u32> {
-    let list = fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap_or_default();
-    list.split_whitespace().filter_map(|id| id.parse().ok()).collect()
-}
-
-fn signal(name: &str, processes: &[u32]) {
-    let ids = processes.iter().map(u32::to_string);
-    // One may have ended by itself.
-    let _ = Command::new("kill").arg("-s").arg(name).args(ids).stderr(Stdio::null()).status();
-}
-
-/// Ends a process when this one is gone without having ended it: its pipe then closes.
-fn watchdog(process: u32, folder: &Path) -> Child {
-    let script = "read -r _; for child in $(cat /proc/$1/task/$1/children); do kill -s KILL $child; done; \
-                  kill -s KILL \"$1\"; sleep 1; rm -rf \"$2\"";
-    Command::new("sh")
-        .args(["-c", script, "watchdog", &process.to_string()])
-        .arg(folder)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("a shell")
 }
 
 /// The independent client, which answers one request after the other.
@@ -558,22 +484,9 @@ fn source(part: &str) -> PathBuf {
 
 /// A file that `tests/support/oracle-server` put in its place.
 fn installed(file: &str) -> PathBuf {
-    let root = env::var_os("LODE_ORACLE_ROOT").map_or_else(
-        || {
-            let target =
-                env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
-            Path::new(env!("CARGO_MANIFEST_DIR")).join(target).join("servers/oracle")
-        },
-        PathBuf::from,
-    );
-    let file = root.join(file);
+    let file = unpacked("oracle", "LODE_ORACLE_ROOT").join(file);
     assert!(file.exists(), "{} is missing; `tests/support/oracle-server` makes it", file.display());
     file
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("a bound socket").port()
 }
 
 /// A test that failed elsewhere has left nothing half done in here.

@@ -1,9 +1,10 @@
 //! The sink `mysql`: tables of a MySQL or MariaDB server, with the cursor in the same transaction as the rows.
 //!
-//! Rows travel as parameters of prepared statements, many to a statement. The changes of a batch are put together by key
-//! wherever that cannot be seen from outside; tables with foreign keys, and batches in which unique values
-//! move between rows, are applied in the order of the log. A row that is not lode's is never replaced: where the table
-//! has further unique keys, rows are inserted or updated by their own key, and a conflict is an error.
+//! Rows travel as parameters of prepared statements, many to a statement; cursor and COMMIT follow in one exchange. The
+//! changes of a batch are put together by key wherever that cannot be seen from outside; tables with foreign keys, and
+//! batches in which unique values move between rows, are applied in the order of the log. A row that is not lode's is
+//! never replaced: where the table has further unique keys, rows are inserted or updated by their own key, and a
+//! conflict is an error.
 //!
 //! Tables that lode makes have the source's types. Their text is utf8mb4 with a binary collation that does not pad, so that keys
 //! which differ for the source differ here; long text gets the next larger type, as the source may have used a smaller

@@ -43,12 +43,18 @@ const ATTEMPTS_MAX: usize = 5;
 const SESSION: &str = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION', \
      time_zone = '+00:00', foreign_key_checks = 1, unique_checks = 1, lock_wait_timeout = 60, autocommit = 0";
 
+/// Fails with [`ER_DATA_OUT_OF_RANGE`] when the statement before it did not find exactly one row. Rows that were found
+/// count, also when nothing in them changed. The server carries out nothing behind a statement that failed.
+const ONE_ROW_OR_ERROR: &str = "SELECT ~0 + (ROW_COUNT() <> 1)";
+
 /// No such table.
 const ER_NO_SUCH_TABLE: u16 = 1146;
 /// Duplicate entry for a unique key.
 const ER_DUP_ENTRY: u16 = 1062;
 /// There is such a column already.
 const ER_DUP_FIELDNAME: u16 = 1060;
+/// A number is too large for its type.
+const ER_DATA_OUT_OF_RANGE: u16 = 1690;
 /// A lock was not to be had in time.
 const ER_LOCK_WAIT_TIMEOUT: u16 = 1205;
 
@@ -121,17 +127,22 @@ impl Session {
         let _ = tokio::time::timeout(Duration::from_secs(2), end).await;
     }
 
+    /// Moves the cursor and commits, in one exchange with the server: a round trip less for every transaction.
     async fn commit(&mut self, cursor: &Cursor) -> Result<()> {
-        let parameters = (cursor_row::to_json(cursor), cursor_row::now(), &self.config.route, self.fence);
-        self.conn
-            .exec_drop(cursor_row::MOVE, parameters)
-            .await
-            .map_err(|error| failure(error, "cannot move the cursor"))?;
-        // Rows that were found count here, also when nothing in them changed.
-        if self.conn.affected_rows() != 1 {
-            return Err(cursor_row::fenced(&self.config.route));
+        let config = &self.config;
+        let parameters: [SqlValue; 4] = [
+            cursor_row::to_json(cursor).into(),
+            cursor_row::now().into(),
+            config.route.as_str().into(),
+            self.fence.into(),
+        ];
+        let sql = format!("{}; {ONE_ROW_OR_ERROR}; COMMIT", with_literals(cursor_row::MOVE, &parameters));
+        match self.conn.query_drop(sql).await {
+            Err(mysql_async::Error::Server(error)) if error.code == ER_DATA_OUT_OF_RANGE => {
+                return Err(cursor_row::fenced(&config.route));
+            }
+            outcome => outcome.map_err(|error| failure(error, "cannot move the cursor and commit"))?,
         }
-        self.conn.query_drop("COMMIT").await.map_err(|error| failure(error, "cannot commit"))?;
         self.in_transaction = false;
         Ok(())
     }
@@ -553,6 +564,17 @@ fn without_value(message: &str) -> String {
         }
     }
     message.to_owned()
+}
+
+/// A statement with its parameters in place. The session's mode lets a backslash escape.
+fn with_literals(sql: &str, parameters: &[SqlValue]) -> String {
+    let mut pieces = sql.split('?');
+    let mut filled = pieces.next().unwrap_or_default().to_owned();
+    for (parameter, piece) in parameters.iter().zip(pieces) {
+        filled.push_str(&parameter.as_sql(false));
+        filled.push_str(piece);
+    }
+    filled
 }
 
 async fn log_in(config: &Config) -> Result<Conn> {

@@ -8,6 +8,7 @@ import functools
 import re
 from typing import NamedTuple
 
+import names
 from seerdb.server.backend import BackendError
 
 # Names of PostgreSQL end here; a longer one would be cut silently.
@@ -40,14 +41,6 @@ _TOKEN = re.compile(
 )
 
 
-_PLAIN_NAME = re.compile(r'[A-Z][A-Z0-9_$#]*')
-_KEPT_IN_QUOTES = RESERVED | set(
-    """ANALYSE ANALYZE ARRAY ASYMMETRIC AUTHORIZATION BINARY BOTH CASE CAST COLLATE COLLATION CONCURRENTLY CONSTRAINT CROSS
-    CURRENT_DATE CURRENT_ROLE CURRENT_TIME CURRENT_TIMESTAMP CURRENT_USER DEFERRABLE DO END EXCEPT FALSE FETCH FOREIGN FREEZE
-    FULL ILIKE INITIALLY INNER ISNULL JOIN LATERAL LEADING LEFT LIMIT LOCALTIME LOCALTIMESTAMP NATURAL NOTNULL OFFSET ONLY
-    OUTER OVERLAPS PLACING PRIMARY REFERENCES RETURNING RIGHT SESSION_USER SIMILAR SOME SYMMETRIC TABLESAMPLE TRAILING TRUE
-    USING VARIADIC VERBOSE WHEN WINDOW""".split()
-)
 
 
 class Token(NamedTuple):
@@ -67,6 +60,9 @@ class Examined(NamedTuple):
 
     sql: str
     verb: str
+    sets_session: bool
+    # How long a SELECT ... FOR UPDATE waits for its rows, if it says so.
+    wait_s: int | None
 
 
 def refuse(code: int, message: str) -> None:
@@ -83,9 +79,17 @@ def examined(sql: str, name_bytes: int) -> Examined:
         _check_names(tokens, name_bytes)
     if verb in ('CREATE', 'ALTER') and 'TABLE' in words:
         _check_columns(tokens)
+    wait_s = None
+    if verb == 'SELECT' and [token.text for token in tokens[-4:-1]] == ['FOR', 'UPDATE', 'WAIT']:
+        wait_s = int(tokens[-1].text)
+        sql, tokens = sql[: tokens[-2].start], tokens[:-2]
+    changes = [*_folded(tokens), *_empty_values(verb, tokens)]
     if verb == 'MERGE':
-        sql = _checked_merge(sql, tokens)
-    return Examined(_folded(sql, _tokens(sql)), verb)
+        changes += _check_merge(tokens)
+    # From the end on, so that the places of the others stay right; an alias that is dropped needs no small letters.
+    for start, (end, text) in sorted({token.start: (token.end, text) for token, text in changes}.items(), reverse=True):
+        sql = sql[:start] + text + sql[end:]
+    return Examined(sql, verb, words[:2] == ['ALTER', 'SESSION'], wait_s)
 
 
 def check_binds(verb: str, rows) -> None:
@@ -132,15 +136,29 @@ def _check_names(tokens: list[Token], name_bytes: int) -> None:
             refuse(3001, f'unimplemented feature: the stand-in has no names over {POSTGRES_NAME_BYTES} bytes')
 
 
-def _folded(sql: str, tokens: list[Token]) -> str:
-    """With names such as "ORDERS" without their quotes: to Oracle that is the same name, to the translation it is not.
+def _folded(tokens: list[Token]) -> list[tuple[Token, str]]:
+    """Quoted names as PostgreSQL gets them."""
+    quoted = (token for token in tokens if token.kind == 'quoted')
+    return [(token, f'"{names.folded(token.text)}"') for token in quoted]
 
-    Reserved words stay as they are; without quotes nobody can mean them.
-    """
-    for token in reversed(tokens):
-        if token.kind == 'quoted' and _PLAIN_NAME.fullmatch(token.text) and token.text not in _KEPT_IN_QUOTES:
-            sql = f'{sql[: token.start]}{token.text}{sql[token.end :]}'
-    return sql
+
+def _empty_values(verb: str, tokens: list[Token]) -> list[tuple[Token, str]]:
+    """Empty literals that are a column's value or compared with one: Oracle has no empty string. Binds have none either."""
+    if verb not in ('INSERT', 'UPDATE', 'MERGE', 'DELETE', 'SELECT'):
+        return []
+    found = []
+    depth, values = 0, None
+    for at, token in enumerate(tokens):
+        before = tokens[at - 1].text if at > 0 else ''
+        if token.kind == 'word' and token.text == 'VALUES':
+            values = depth + 1
+        elif token.kind == 'mark':
+            depth += (token.text == '(') - (token.text == ')')
+        elif token.text == "''" and token.kind == 'text':
+            is_value = depth == values and before in ('(', ',') and tokens[at + 1].text in (')', ',')
+            if is_value or before in ('=', '>', '<'):
+                found.append((token, 'NULL'))
+    return found
 
 
 def _check_columns(tokens: list[Token]) -> None:
@@ -155,6 +173,8 @@ def _check_columns(tokens: list[Token]) -> None:
                 refuse(957, f'"{first.text}": duplicate column name')
             if first.kind == 'word' and first.text in RESERVED:
                 refuse(904, f'"{first.text}": invalid identifier')
+            if first.kind == 'quoted' and names.FOLDED.fullmatch(first.text):
+                refuse(3001, f'unimplemented feature: the stand-in has no column "{first.text}" beside {first.text.upper()}')
             kinds[first.text] = _column_type(item)
             if any(token.kind == 'word' and token.text in ('PRIMARY', 'UNIQUE') for token in item[1:]):
                 keys.append(first.text)
@@ -231,10 +251,9 @@ def _column_type(item: list[Token]) -> str:
     return name.text
 
 
-def _checked_merge(sql: str, tokens: list[Token]) -> str:
-    """Columns of the ON clause may not be updated; a target's alias before an assigned column is dropped.
-
-    Oracle allows `SET t.c = s.c`, PostgreSQL does not.
+def _check_merge(tokens: list[Token]) -> list[tuple[Token, str]]:
+    """Columns of the ON clause may not be updated. Gives the target's alias before assigned columns, to be dropped: Oracle
+    allows `SET t.c = s.c`, PostgreSQL does not.
     """
     words = [token.text if token.kind in ('word', 'mark') else '' for token in tokens]
     using = words.index('USING') if 'USING' in words else 0
@@ -261,12 +280,11 @@ def _checked_merge(sql: str, tokens: list[Token]) -> str:
                 if column in joined:
                     refuse(38104, f'Columns referenced in the ON Clause cannot be updated: "{target}"."{column}"')
                 if qualified:
-                    drop.append((tokens[at].start, tokens[at + 2].start))
+                    # The alias and the dot.
+                    drop += [(tokens[at], ''), (tokens[at + 1], '')]
                 assigned = False
             at += 1
-    for start, end in reversed(drop):
-        sql = sql[:start] + sql[end:]
-    return sql
+    return drop
 
 
 def _qualified(tokens: list[Token], at: int, qualifier: str) -> bool:

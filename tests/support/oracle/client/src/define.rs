@@ -128,7 +128,7 @@ impl Define {
         match (self.kind, cell) {
             (sqlt::VNU, Cell::Number(text)) => {
                 let varnum = number::varnum_of(text);
-                unsafe { target.copy_from_nonoverlapping(varnum.as_ptr(), varnum.len()) };
+                unsafe { oci::copy(&varnum, target) };
             }
             (sqlt::INT, Cell::Number(text)) => {
                 let value: i64 = text.parse().map_err(|_| overflow())?;
@@ -151,7 +151,7 @@ impl Define {
                 if bytes.len() > self.size {
                     return Err(Failure::new(1406, "fetched column value was truncated"));
                 }
-                unsafe { target.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+                unsafe { oci::copy(&bytes, target) };
                 if !self.lengths.is_null() {
                     unsafe { *self.lengths.add(row) = bytes.len() as u32 };
                 }
@@ -221,7 +221,7 @@ unsafe fn pieces(context: Pointer, callback: DefineCallback, row: usize, cell: &
         }
         unsafe {
             let taken = rest.len().min(*length as usize);
-            buffer.cast::<u8>().copy_from_nonoverlapping(rest.as_ptr(), taken);
+            oci::copy(&rest[..taken], buffer.cast());
             *length = taken as u32;
             if let Some(indicator) = indicator.cast::<i16>().as_mut() {
                 *indicator = if cell.is_null() { -1 } else { 0 };

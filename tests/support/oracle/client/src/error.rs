@@ -43,7 +43,7 @@ impl Failure {
             ErrorKind::DbError(found) => {
                 let code = i32::try_from(found.code()).unwrap_or_default();
                 // 28 and its like: the server has ended the session.
-                let is_lost = matches!(code, 28 | 31 | 600 | 603 | 1012 | 1089 | 1092);
+                let is_lost = matches!(code, 28 | 31 | 603 | 1012 | 1089 | 1092 | 3113 | 3114);
                 let message = found.message();
                 if message.starts_with("ORA-") {
                     Failure { code, message: message.to_owned(), is_lost }

@@ -165,7 +165,7 @@ pub unsafe extern "C" fn OCILobRead2(
         length = length.min(unsafe { *bytes } as usize);
     }
     unsafe {
-        buffer.copy_from_nonoverlapping(rest.as_ptr(), length);
+        oci::copy(&rest[..length], buffer);
         *bytes = length as u64;
         if let Some(chars) = chars.as_mut() {
             *chars = characters(&rest[..length]);

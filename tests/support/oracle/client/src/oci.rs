@@ -5,6 +5,16 @@ use std::ffi::{c_int, c_void};
 /// A handle, a descriptor, or a buffer of the caller's.
 pub type Pointer = *mut c_void;
 
+/// Copies bytes into a buffer of the caller's, who may give none when there is nothing to copy.
+///
+/// # Safety
+/// `target` has room for them.
+pub unsafe fn copy(bytes: &[u8], target: *mut u8) {
+    if !bytes.is_empty() {
+        unsafe { target.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+    }
+}
+
 /// What every function returns.
 pub type Status = c_int;
 pub const SUCCESS: Status = 0;

@@ -1,6 +1,7 @@
 //! Servers, sessions and transactions.
 
 use std::ffi::c_char;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::slice;
 use std::time::Duration;
 
@@ -42,15 +43,21 @@ impl Service {
         action: impl FnOnce(&Connection) -> Result<T, oracledb::Error>,
     ) -> Result<T, Failure> {
         let Some(connection) = &self.connection else { return Err(Failure::new(1012, "not logged on")) };
-        action(connection).map_err(|error| {
-            let failure = Failure::of(&error);
-            self.note(&failure);
-            failure
-        })
+        // The driver is a beta, and a panic may not leave this library: it ends the connection instead.
+        let done = catch_unwind(AssertUnwindSafe(|| action(connection)))
+            .map_err(|_| Failure {
+                is_lost: true,
+                ..Failure::new(603, "ORACLE server session terminated by fatal error")
+            })
+            .and_then(|done| done.map_err(|error| Failure::of(&error)));
+        if let Err(failure) = &done {
+            self.note(failure);
+        }
+        done
     }
 
     /// Remembers that a failure cost the connection.
-    pub fn note(&mut self, failure: &Failure) {
+    fn note(&mut self, failure: &Failure) {
         if failure.is_lost
             && let Some(Handle::Server(server)) = unsafe { Handle::at(self.server as Pointer) }
         {
@@ -115,7 +122,12 @@ pub unsafe extern "C" fn OCISessionBegin(
         Ok(connection) => {
             service.connection = Some(connection);
             service.set_call_timeout(service.call_timeout_ms);
-            oci::SUCCESS
+            // The driver sends times without a zone, and `OCIDateTimeConstruct` takes them in UTC only.
+            match service.with(|connection| connection.execute("ALTER SESSION SET TIME_ZONE = '+00:00'", &[]))
+            {
+                Ok(_) => oci::SUCCESS,
+                Err(failure) => unsafe { failure.report(error) },
+            }
         }
         Err(found) => unsafe { Failure::to_connect(&found).report(error) },
     }
@@ -175,7 +187,7 @@ pub extern "C" fn OCIReset(_service: Pointer, _error: Pointer) -> Status {
     oci::SUCCESS
 }
 
-/// The server's version, packed as for a client since 18: 8 bits, 8, 4, 8, 4.
+/// The server's version, packed into bits: 8, 8, 4, 8 and 4 for a server since 18, and 8, 4, 8, 4 and 8 before.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn OCIServerRelease2(
     service: Pointer,
@@ -195,8 +207,13 @@ pub unsafe extern "C" fn OCIServerRelease2(
         [found.0, found.1, found.2, found.3, found.4].map(|part| u32::try_from(part).unwrap_or_default());
     let [major, minor, update, port, port_update] = parts;
     let banner = format!("Stand-in for Oracle Database {major}.{minor}.{update}.{port}.{port_update}\0");
+    let packed = if major >= 18 {
+        major << 24 | minor << 16 | update << 12 | port << 4 | port_update
+    } else {
+        major << 24 | minor << 20 | update << 12 | port << 8 | port_update
+    };
     unsafe {
-        *version = major << 24 | minor << 16 | update << 12 | port << 4 | port_update;
+        *version = packed;
         buffer.copy_from_nonoverlapping(banner.as_ptr().cast(), banner.len().min(size as usize));
     }
     oci::SUCCESS

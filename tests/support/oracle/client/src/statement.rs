@@ -43,7 +43,8 @@ pub struct Statement {
 /// A column of a query.
 #[derive(Clone)]
 pub struct Column {
-    pub name: String,
+    /// ODPI-C keeps a pointer to the name after it has freed the column's descriptor: it lives as long as the statement.
+    pub name: Arc<str>,
     pub kind: u16,
     pub size_bytes: u16,
     pub size_chars: u16,
@@ -178,7 +179,7 @@ impl Column {
         // A NUMBER without precision and scale is described with this scale.
         let is_plain_number = kind == sqlt::NUM && found.precision() == 0 && found.scale() == 0;
         Column {
-            name: found.name().to_owned(),
+            name: found.name().into(),
             kind,
             size_bytes: size(found.buffer_size()),
             size_chars: size(found.max_size()),
