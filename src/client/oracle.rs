@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use oracle::{Connector, InitParams};
 
-use super::place;
 use crate::error::{Error, Kind, Result};
 use crate::model::connection::{Connection, Endpoint};
 use crate::model::spec::{EndpointSpec, SettingSpec, SettingType};
@@ -56,15 +55,15 @@ pub fn connect_timeout(connection: &Connection) -> Duration {
 /// `Environment` with advice when the client library is missing or the server refuses, `Unavailable` when the server
 /// cannot be reached.
 pub fn connect(connection: &Connection) -> Result<oracle::Connection> {
-    let located = |error: Error| error.context(place(connection));
     let Endpoint::Url { user, host, port, database, .. } = &connection.endpoint else {
-        return Err(located(
-            Error::new(Kind::Script, "the connection needs a server as its endpoint")
-                .advice("write it as oracle \"oracle://user@host:1521/service\""),
-        ));
+        return Err(Error::new(
+            Kind::Script,
+            format!("connection {} needs a server as its endpoint", connection.name),
+        )
+        .advice("write it as oracle \"oracle://user@host:1521/service\""));
     };
     let settings = &connection.settings;
-    load_client(settings.path("client_lib").as_deref()).map_err(located)?;
+    load_client(settings.path("client_lib").as_deref())?;
     let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
     let address = format!("//{host}:{port}/{database}");
     let password = settings.secret("password");
@@ -73,10 +72,10 @@ pub fn connect(connection: &Connection) -> Result<oracle::Connection> {
     let conn = connector
         .stmt_cache_size(STATEMENTS_MAX)
         .connect()
-        .map_err(|error| located(failure(error, "cannot log in")))?;
+        .map_err(|error| failure(error, "cannot log in"))?;
     let patience = settings.duration("call_timeout").unwrap_or(Duration::from_secs(300));
     conn.set_call_timeout(Some(patience))
-        .map_err(|error| located(failure(error, "cannot limit the time of calls")))?;
+        .map_err(|error| failure(error, "cannot limit the time of calls"))?;
     Ok(conn)
 }
 
