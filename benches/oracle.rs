@@ -8,7 +8,6 @@
 //! ratio of the two ways is of interest, and on a real server, where each call costs a round trip, it is another one.
 
 #[path = "../tests/support/mod.rs"]
-#[allow(dead_code)]
 mod support;
 
 use std::sync::Arc;

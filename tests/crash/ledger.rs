@@ -91,7 +91,8 @@ pub struct Written {
 }
 
 impl Workload {
-    pub fn start(source: &Server, seed: u64) -> Workload {
+    /// `slowness` multiplies the pauses between small transactions.
+    pub fn start(source: &Server, seed: u64, slowness: u64) -> Workload {
         let shared = Arc::new(Shared {
             opts: source.opts(),
             stop: AtomicBool::new(false),
@@ -103,11 +104,16 @@ impl Workload {
         let mut tasks: Vec<_> = (0..WORKERS)
             .map(|number| {
                 let random = Random::new(seed ^ (number + 1) << 40);
-                let worker = Worker { shared: Arc::clone(&shared), number: number as i64, random };
+                let worker = Worker { shared: Arc::clone(&shared), number: number as i64, random, slowness };
                 tokio::spawn(worker.small())
             })
             .collect();
-        let worker = Worker { shared: Arc::clone(&shared), number: 99, random: Random::new(seed ^ 99 << 40) };
+        let worker = Worker {
+            shared: Arc::clone(&shared),
+            number: 99,
+            random: Random::new(seed ^ 99 << 40),
+            slowness,
+        };
         tasks.push(tokio::spawn(worker.large()));
         Workload { shared, tasks }
     }
@@ -137,6 +143,7 @@ struct Worker {
     shared: Arc<Shared>,
     number: i64,
     random: Random,
+    slowness: u64,
 }
 
 impl Worker {
@@ -160,7 +167,7 @@ impl Worker {
                     Err(Error::Io(_) | Error::Driver(_)) => break,
                     Err(error) => panic!("the workload itself is wrong: {error}"),
                 }
-                let pause = Duration::from_millis(3 + self.random.below(12));
+                let pause = Duration::from_millis((3 + self.random.below(12)) * self.slowness);
                 tokio::time::sleep(pause).await;
             }
         }

@@ -110,7 +110,9 @@ async fn survive(mut servers: Servers, mut faults: Vec<Fault>) {
     let site = Site::new();
     site.prepare(&servers).await;
     ledger::prepare(&servers.source).await;
-    let workload = Workload::start(&servers.source, seed);
+    // The stand-in for Oracle takes each row of an array by itself.
+    let slowness = if servers.oracle.is_some() { 40 } else { 1 };
+    let workload = Workload::start(&servers.source, seed, slowness);
     let mut large = workload.large();
     let mut said = Vec::new();
     let mut unfinished = 0;
@@ -252,11 +254,11 @@ pipeline mirror = source mysql shop.* share_mining -> sink mysql mirror.*
             let client = oracle
                 .client_lib()
                 .map_or(String::new(), |folder| format!(", client_lib = \"{}\"", folder.display()));
-            // Without the large transactions, which the stand-in is too slow for; small batches, so that others go in parts.
+            // Without the large transactions, which the stand-in is too slow for.
             script.push_str(&format!(
                 "connection dw = oracle \"oracle://{}@{}:{}/{}\" {{ password = \"{}\"{client} }}\n\
                  pipeline dw = source mysql shop.{{accounts, ledger, heap, seats, moving}} share_mining \
-                 -> sink oracle dw.* {{ batch = 30 }}\n",
+                 -> sink oracle dw.*\n",
                 oracle.user(),
                 oracle.host(),
                 oracle.port(),

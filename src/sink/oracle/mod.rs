@@ -33,6 +33,7 @@
 
 mod array;
 mod cursor;
+mod fitting;
 mod names;
 mod session;
 mod settings;
