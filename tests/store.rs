@@ -2,6 +2,10 @@
 
 #[path = "store/follow.rs"]
 mod follow;
+#[path = "store/mongodb.rs"]
+mod in_mongodb;
+#[path = "store/writers.rs"]
+mod writers;
 
 use std::fs;
 use std::io::{BufRead, BufReader};

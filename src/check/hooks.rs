@@ -98,8 +98,9 @@ impl Checker<'_> {
 
     /// Shows an error of a hook at its place; `fallback` is where the hook is used.
     fn report_hook(&mut self, error: &HookError, fallback: Span) {
-        let at =
-            self.hook_file(&error.file).and_then(|source| self.word_at(source, error.line, error.column));
+        let at = self
+            .hook_file(&error.file)
+            .and_then(|source| self.scripts.sources.word_at(source, error.line, error.column));
         let mut finding = Diagnostic::new(codes::Code::E0401, at.unwrap_or(fallback), error.message.clone());
         if let Some(advice) = &error.advice {
             finding = finding.help(advice.clone());
@@ -115,18 +116,5 @@ impl Checker<'_> {
                 self.scripts.sources.iter().find(|(_, known)| known.name().as_ref() == file).map(|(id, _)| id)
             }
         }
-    }
-
-    /// The word at a line and column.
-    fn word_at(&self, source: SourceId, line: u32, column: u32) -> Option<Span> {
-        let file = self.scripts.sources.get(source)?;
-        let line_start: usize = file.text().split_inclusive('\n').take(line as usize - 1).map(str::len).sum();
-        let text = file.line(line)?;
-        let start = text.char_indices().nth(column as usize - 1).map_or(text.len(), |(at, _)| at);
-        let rest = &text[start..];
-        let in_word = |letter: char| letter.is_alphanumeric() || letter == '_';
-        let word = rest.find(|letter| !in_word(letter)).unwrap_or(rest.len());
-        let length = if word > 0 { word } else { rest.chars().next().map_or(0, char::len_utf8) };
-        Some(Span::new(source, line_start + start..line_start + start + length))
     }
 }

@@ -14,6 +14,7 @@ Try it:
     lode check shop.lode      every mistake at once, and what to type instead
     lode plan  shop.lode      what is read once, and who reads it
     lode run   shop.lode      go; Ctrl-C delivers what was read and stops
+    lode log peek shop        the newest changes that were mined
 
 Exit codes: 0 done, 1 failed while running, 2 the script or the arguments are wrong, 3 something \
 outside is missing or set up wrongly. `lode help COMMAND` shows examples.";
@@ -74,3 +75,62 @@ Examples:
     source <(lode completions bash)                           bash, now
     lode completions zsh > ~/.zfunc/_lode                     zsh, where fpath has ~/.zfunc
     lode completions fish > ~/.config/fish/completions/lode.fish";
+
+pub const LOG: &str = "\
+A log is named as users know it:
+    shop                                   in the data folder, where a mine keeps its log by default
+    store.shop_log --script FILE           a collection of a connection that the script declares
+    shop --script FILE                     the log of the script's mine or source shop
+
+Examples:
+    lode log peek shop                     the newest changes, each with before and after
+    lode log tail shop --table orders      changes of one table, as they are mined
+    lode log stat                          what each log in the data folder holds
+    lode log verify shop                   reads it all; the exit code says whether it is whole
+
+Logs are only read: a mine may be writing meanwhile, and nothing is taken, cut or repaired.";
+
+pub const LOG_PEEK: &str = "\
+Examples:
+    lode log peek shop                     the 10 newest changes
+    lode log peek shop --limit 100 --table orders --table 'tmp_*'
+    lode log peek shop --from -1h          the first changes of the last hour
+    lode log peek shop --from 2026-01-31T23:59:59Z --limit 50
+    lode log peek shop --from 1234         from the entry with this number
+    lode log peek shop --where 'row.total > 100 && op != \"delete\"'
+    lode log peek lyl_mongo.david_mongo_share --script walk.lode
+    lode log peek shop --json | jq .after
+
+Text shows bounded values: long texts are cut, binary data is hex with its length. An update shows its key and \
+what changed. --json has every value as it is: decimals and times as strings, integers of any size, bytes as base64.
+
+In --where, row is the row after the change, for a delete the one before; a truncate has no row and always fits.
+Exit codes: 0 done, 1 the log cannot be read, 2 the arguments are wrong, 3 something outside is missing.";
+
+pub const LOG_TAIL: &str = "\
+Examples:
+    lode log tail shop                     what is mined from now on
+    lode log tail shop --from -15m         what was mined in the last 15 minutes, and goes on
+    lode log tail shop --where 'row.state == \"paid\"' --limit 1
+    lode log tail lyl_mongo.david_mongo_share --script walk.lode --json
+
+Changes are shown when their transaction is durable in the log. A store that is away is waited for. Ctrl-C ends with \
+exit code 0; 1 says that the log can be read no longer, 2 that the arguments are wrong.";
+
+pub const LOG_STAT: &str = "\
+Examples:
+    lode log stat                          every log in the data folder
+    lode log stat shop
+    lode log stat --script walk.lode       every log of a script
+    lode log stat shop --json
+
+An entry is a change, a commit, a schema or a note of the tables that are mined. Nothing is read but figures.";
+
+pub const LOG_VERIFY: &str = "\
+Examples:
+    lode log verify shop
+    lode log verify shop --json            for programs
+    lode log verify lyl_mongo.david_mongo_share --script walk.lode
+
+Reads every entry: numbers without a hole, checksums, commits at the ends of blocks, schemas that the catalog knows, \
+positions that never go back. Exit codes: 0 whole, 1 damaged or not readable, 2 the arguments are wrong.";

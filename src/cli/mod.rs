@@ -2,6 +2,7 @@
 
 mod exit;
 mod help;
+mod log;
 mod run;
 mod screen;
 mod summary;
@@ -86,6 +87,12 @@ enum Command {
         )]
         data: PathBuf,
     },
+    /// Look into a log, also while a mine writes it: peek, tail, stat, verify
+    #[command(after_help = help::LOG)]
+    Log {
+        #[command(subcommand)]
+        command: log::LogCommand,
+    },
     /// Print the page of a code that a message shows (E0203), or the settings of a kind (mysql)
     #[command(after_help = help::EXPLAIN)]
     Explain {
@@ -127,6 +134,7 @@ impl Cli {
             Command::Fmt { files, check } => format(&files, check),
             Command::Plan { script, json } => show_plan(&script, json),
             Command::Run { script, data } => run_script(&script, data),
+            Command::Log { command } => log::run(command),
             Command::Explain { word } => explain(word.as_deref()),
             Command::Completions { shell } => completions(shell),
         };

@@ -92,13 +92,14 @@ async fn apply(engine: &Engine, plan: Plan, screen: &Screen) -> Result<()> {
 }
 
 /// Ctrl-C, and the polite signal of service managers.
-struct Stop {
+pub struct Stop {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl Stop {
-    fn listen() -> Result<Stop> {
+    /// Listens from now on.
+    pub fn listen() -> Result<Stop> {
         let listen = |kind| {
             signal(kind)
                 .map_err(|error| Error::new(Kind::Environment, format!("cannot listen for signals: {error}")))
@@ -106,7 +107,8 @@ impl Stop {
         Ok(Stop { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
     }
 
-    async fn asked(&mut self) {
+    /// Waits for one of them. Cancel-safe.
+    pub async fn asked(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}

@@ -1,6 +1,7 @@
 //! The one door: scripts, the command line and embedding programs change what runs only through [`Engine`].
 
 pub mod kinds;
+pub mod logs;
 pub mod registry;
 pub mod status;
 

@@ -101,6 +101,20 @@ impl SourceMap {
         }
     }
 
+    /// The word at a line and column, both counted from 1, or the one character there.
+    pub fn word_at(&self, source: SourceId, line: u32, column: u32) -> Option<Span> {
+        let file = self.get(source)?;
+        let line_start = *file.line_starts.get((line as usize).checked_sub(1)?)?;
+        let text = file.line(line)?;
+        let at = (column as usize).saturating_sub(1);
+        let start = text.char_indices().nth(at).map_or(text.len(), |(at, _)| at);
+        let rest = &text[start..];
+        let in_word = |letter: char| letter.is_alphanumeric() || letter == '_';
+        let word = rest.find(|letter| !in_word(letter)).unwrap_or(rest.len());
+        let length = if word > 0 { word } else { rest.chars().next().map_or(0, char::len_utf8) };
+        Some(Span::new(source, line_start + start..line_start + start + length))
+    }
+
     /// All files with their numbers, in the order in which they were added.
     pub fn iter(&self) -> impl Iterator<Item = (SourceId, &SourceFile)> {
         self.files.iter().enumerate().map(|(index, file)| (SourceId(index as u32), file))

@@ -5,6 +5,7 @@ pub mod change;
 pub mod clock;
 pub mod connection;
 pub mod hook;
+pub mod json;
 pub mod position;
 pub mod row;
 pub mod schema;

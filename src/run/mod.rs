@@ -5,6 +5,7 @@ pub mod backoff;
 pub mod event;
 pub mod feed;
 pub mod hub;
+pub mod look;
 pub mod mine;
 pub mod older;
 pub mod pipeline;

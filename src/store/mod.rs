@@ -3,6 +3,7 @@
 pub mod embedded;
 pub mod memory;
 pub mod mongodb;
+pub mod verify;
 
 mod content;
 

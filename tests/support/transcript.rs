@@ -1,5 +1,8 @@
 //! Commands run as a user would type them, in a copy of the project's scripts, and what they answered.
 
+// Each test binary uses its own part of this module.
+#![allow(dead_code)]
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -66,11 +69,34 @@ fn filtered_line(line: &str) -> String {
     times(&words.join(" "))
 }
 
-/// Puts times as `2026-01-31T23:59:59.000Z` after `"ts":` into brackets.
+/// Puts times as `2026-01-31T23:59:59.000Z` after `"ts":` into brackets, and what is by chance in the figures of a log.
 fn times(line: &str) -> String {
-    let Some((before, rest)) = line.split_once("\"ts\":\"") else { return line.to_owned() };
-    let after = rest.split_once('"').map_or("", |(_, after)| after);
-    format!("{before}\"ts\":\"[TIME]\"{after}")
+    let mut filtered = line.to_owned();
+    for (open, close, word) in [
+        ("\"ts\":\"", "\"", "[TIME]"),
+        ("\"epoch\":\"", "\"", "[EPOCH]"),
+        ("\"stored_bytes\":", ",", "[N]"),
+        ("\"ratio\":", ",", "[N]"),
+        ("\"blocks\":", ",", "[N]"),
+        (" transactions and ", " block", "[N]"),
+        (" uncompressed, ", " to 1", "[N]"),
+        ("  begins    entry 0, ", "\n", "[TIME]"),
+        ("  epoch     ", "\n", "[EPOCH]"),
+    ] {
+        filtered = between(&filtered, open, close, word);
+    }
+    filtered
+}
+
+/// Puts `word` wherever something stands between `open` and `close`.
+fn between(text: &str, open: &str, close: &str, word: &str) -> String {
+    let mut parts = text.split(open);
+    let mut filtered = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let rest = part.find(close).map_or("", |at| &part[at..]);
+        filtered.push_str(&format!("{open}{word}{rest}"));
+    }
+    filtered
 }
 
 fn copy(from: &Path, to: &Path) {

@@ -7,3 +7,8 @@ lode help plan
 lode help run
 lode help explain
 lode help completions
+lode help log
+lode help log peek
+lode help log tail
+lode help log stat
+lode help log verify
