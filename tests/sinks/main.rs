@@ -1,4 +1,4 @@
-//! What sinks promise, held against SQLite, a real MariaDB, MongoDB, and files.
+//! What sinks promise, held against SQLite, a real MariaDB, Oracle, MongoDB, and files.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -8,4 +8,5 @@ mod exact;
 mod history;
 mod lines;
 mod mongodb;
+mod oracle;
 mod target;
