@@ -228,7 +228,7 @@ async fn a_transaction_too_large_for_one_comes_in_parts_and_once() {
     sink.write(Batch { changes: vec![].into(), cursor: Some(cursor(0)) }).await.unwrap();
     write_parts(sink.as_mut(), ROWS, part).await;
     let seen = count().await;
-    assert!((1..ROWS).contains(&seen), "{seen} are seen");
+    assert!((1..=ROWS).contains(&seen), "{seen} are seen");
     drop(sink);
     let mut sink = target.sink_with("p", "*", &append);
     assert_eq!(sink.open().await.unwrap(), Some(cursor(0)));
