@@ -2,6 +2,8 @@
 
 #[path = "store/follow.rs"]
 mod follow;
+#[path = "store/whole.rs"]
+mod whole;
 
 use std::fs;
 use std::io::{BufRead, BufReader};

@@ -13,6 +13,8 @@
 //!
 //! NULL is null, and a column that the source left out of its log is left out here.
 
+use mongodb::bson::RawDocument;
+
 use super::bson::{Bson, decimal128};
 use crate::model::block::{Block, ChangeEntry, Entry, Malformed, SchemaBook};
 use crate::model::position::Seq;
@@ -67,6 +69,22 @@ pub(super) fn write_changes(bson: &mut Bson, block: &Block, schemas: &SchemaBook
         bson.int32("unshown", unshown);
     }
     Ok(())
+}
+
+/// Whether a document shows the changes of `block` as [`write_changes`] wrote them.
+pub(super) fn shows(document: &RawDocument, block: &Block, schemas: &SchemaBook) -> bool {
+    let mut expected = Bson::new(block.payload.len());
+    if write_changes(&mut expected, block, schemas).is_err() {
+        return false;
+    }
+    let expected = expected.finish();
+    let Ok(expected) = RawDocument::from_bytes(&expected) else { return false };
+    let parts = |document: &RawDocument| {
+        let first = document.get_i64("first").unwrap_or(block.first.0 as i64);
+        let changes = document.get_array("changes").map(|changes| changes.as_bytes().to_vec()).ok();
+        (first, changes, document.get_i32("unshown").ok())
+    };
+    parts(document) == parts(expected)
 }
 
 /// A commit in a block.
