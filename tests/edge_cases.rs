@@ -7,6 +7,8 @@ mod support;
 mod files;
 #[path = "edge_cases/login.rs"]
 mod login;
+#[path = "edge_cases/login_mongodb.rs"]
+mod login_mongodb;
 #[path = "edge_cases/positions.rs"]
 mod positions;
 #[path = "edge_cases/reading.rs"]

@@ -1,7 +1,5 @@
 //! What runs, against scripted doubles: the invariants of `src/ARCHITECTURE.md` under faults, kills and restarts.
-//!
-//! Time is virtual. `LODE_SEED=42 LODE_ROUNDS=1000 cargo test --test runtime random` runs more of the random
-//! histories; a failure names its seed.
+//! Time is virtual. Random histories are the matter of `simulation`.
 
 #[path = "support/random.rs"]
 mod numbers;
@@ -20,7 +18,5 @@ mod world;
 mod delivery;
 #[path = "runtime/mining.rs"]
 mod mining;
-#[path = "runtime/random.rs"]
-mod random;
 #[path = "runtime/threads.rs"]
 mod threads;

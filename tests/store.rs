@@ -2,8 +2,12 @@
 
 #[path = "store/follow.rs"]
 mod follow;
+#[path = "store/mongodb.rs"]
+mod in_mongodb;
 #[path = "store/whole.rs"]
 mod whole;
+#[path = "store/writers.rs"]
+mod writers;
 
 use std::fs;
 use std::io::{BufRead, BufReader};

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lode::model::clock::Clock;
 use lode::model::spec::{Settings, Start};
 use lode::run::event::Events;
 use lode::run::feed::Origin;
@@ -121,6 +122,7 @@ fn null_route(live: &Live, load: &Load, number: u32) -> Arc<Route> {
         cursor_interval: Duration::from_secs(5),
         retries_max: Some(0),
         aside: None,
+        clock: Clock::default(),
     };
     Route::new(parts, Events::default())
 }

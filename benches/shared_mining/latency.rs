@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use lode::error::Result;
 use lode::model::block::Entry;
 use lode::model::change::Batch;
+use lode::model::clock::Clock;
 use lode::model::connection::Connection;
 use lode::model::position::Cursor;
 use lode::model::row::RowView;
@@ -196,6 +197,7 @@ fn route(mine: &Arc<Mine>, connection: Arc<Connection>, rate: u32, committed: &T
         cursor_interval: Duration::from_secs(5),
         retries_max: Some(0),
         aside: None,
+        clock: Clock::default(),
     };
     Route::new(parts, Events::default())
 }

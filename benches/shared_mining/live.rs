@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use lode::model::clock::Clock;
 use lode::model::connection::Connection;
 use lode::model::spec::Start;
 use lode::model::table::TableSet;
@@ -31,7 +32,14 @@ impl Live {
         let store = Embedded::new(folder.path(), Options::default());
         let log = store.open("bench").await.expect("a new log");
         let source = Mysql.source(connection).expect("a source");
-        let parts = MineParts { name: "bench".into(), source, log, start, policy: Policy::default() };
+        let parts = MineParts {
+            name: "bench".into(),
+            source,
+            log,
+            start,
+            policy: Policy::default(),
+            clock: Clock::default(),
+        };
         let mine = Mine::new(parts, Events::default());
         mine.want(tables);
         let control = Control::default();

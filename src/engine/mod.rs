@@ -19,6 +19,7 @@ use self::status::Status;
 use crate::check::model::default_log;
 use crate::check::{self, Checked, Input, Model, System};
 use crate::error::{Error, Kind, Result, ResultExt};
+use crate::model::clock::Clock;
 use crate::model::connection::Connection;
 use crate::plan::build::build;
 use crate::plan::{InputPlan, MinePlan, PipelinePlan, Plan, RoutePlan, Through};
@@ -46,6 +47,7 @@ pub struct Engine {
     registry: Registry,
     data_dir: PathBuf,
     store: Arc<dyn LogStore>,
+    clock: Clock,
     events: Events,
     running: Mutex<Running>,
 }
@@ -72,7 +74,14 @@ impl Engine {
     pub fn new(data_dir: impl Into<PathBuf>, registry: Registry) -> Engine {
         let data_dir = data_dir.into();
         let store = Arc::new(Embedded::new(data_dir.join("logs"), Options::default()));
-        Engine { registry, data_dir, store, events: Events::default(), running: Mutex::default() }
+        let (clock, events, running) = (Clock::default(), Events::default(), Mutex::default());
+        Engine { registry, data_dir, store, clock, events, running }
+    }
+
+    /// Takes the time of day from `clock` instead of this machine's.
+    #[must_use]
+    pub fn with_clock(self, clock: Clock) -> Engine {
+        Engine { clock, ..self }
     }
 
     /// Checks scripts against the kinds that this engine knows, with the files and variables of this process. All
@@ -110,14 +119,16 @@ impl Engine {
             })
             .cloned()
             .collect();
+        // What can fail comes first, so that a plan which cannot be carried out changes nothing. The new routes are known
+        // to retention before the old ones are gone, too: what a changed pipeline needs stays.
         self.open_mines(&mut running, &changed).await?;
-        stop_pipelines(&mut running, gone, Wish::Stop).await;
         let mut started = Vec::new();
         for pipeline in &changed {
             let routes =
                 self.routes(&running, pipeline).context_with(|| format!("in pipeline {}", pipeline.name))?;
             started.push((pipeline.name.clone(), routes));
         }
+        stop_pipelines(&mut running, gone, Wish::Stop).await;
         stop_idle_mines(&mut running).await;
         // All tables are asked for before the first mine reads, so that they share one beginning.
         start_mines(&mut running);
@@ -259,6 +270,7 @@ impl Engine {
             log,
             start: plan.settings.start("start").unwrap_or_else(|| source.default_start()),
             policy: policy(plan),
+            clock: self.clock.clone(),
         };
         let mine = Mine::new(parts, self.events.clone());
         Ok(Some(RunningMine {
@@ -334,6 +346,7 @@ impl Engine {
             cursor_interval: pipeline.settings.duration("cursor_interval").unwrap_or(CURSOR_INTERVAL),
             retries_max,
             aside: aside.then(|| self.aside_file(&pipeline.name)),
+            clock: self.clock.clone(),
         })
     }
 

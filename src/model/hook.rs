@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Rhai code with its place in the script, so that an error can be shown there.
-#[derive(Clone, Debug, PartialEq)]
+/// Rhai code with its place in the script, so that an error can be shown there. Equal hooks do the same, wherever they
+/// stand: a pipeline that only moved within its script has not changed.
+#[derive(Clone, Debug)]
 pub struct Hook {
     /// What runs.
     pub code: HookCode,
@@ -16,6 +17,12 @@ pub struct Hook {
     pub column: u32,
     /// The included `.rhai` modules by name (`mask`): name, path, text.
     pub modules: Arc<Vec<HookModule>>,
+}
+
+impl PartialEq for Hook {
+    fn eq(&self, other: &Hook) -> bool {
+        self.code == other.code && self.modules == other.modules
+    }
 }
 
 /// What a hook runs.

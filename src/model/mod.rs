@@ -2,6 +2,7 @@
 
 pub mod block;
 pub mod change;
+pub mod clock;
 pub mod connection;
 pub mod hook;
 pub mod json;

@@ -59,6 +59,7 @@ impl Origin {
     pub async fn first_cursor(&self, start: Option<Start>) -> Result<Cursor> {
         match self {
             Origin::Log(mine) => {
+                mine.dropped().await;
                 let log = mine.log();
                 let next = match start {
                     None | Some(Start::Earliest) => log.stat().horizon,

@@ -13,16 +13,17 @@ use super::backoff::Backoff;
 use super::event::{Event, Events, FAILURES};
 use super::hub::Hub;
 use super::older::Older;
-use super::progress::{MineProgress, RouteProgress, now_ms};
+use super::progress::{MineProgress, RouteProgress};
 use super::retention::{self, Policy};
 use super::signal::{Listener, Wish};
 use crate::error::{Error, Kind, Result};
 use crate::model::block::{Block, BlockBuilder, Commit};
+use crate::model::clock::Clock;
 use crate::model::position::{Position, Seq};
 use crate::model::spec::Start;
 use crate::model::table::{TableSelection, TableSet};
 use crate::source::{Progress, Source};
-use crate::store::Log;
+use crate::store::{Log, Retained, Retention};
 
 /// A block is sealed when it has so many bytes, or when the source has nothing more at hand.
 const BLOCK_BYTES: usize = 512 << 10;
@@ -45,6 +46,8 @@ pub struct MineParts {
     pub start: Start,
     /// How much of the log is kept.
     pub policy: Policy,
+    /// The time of day.
+    pub clock: Clock,
 }
 
 /// One mine. It reads the tables that its consumers want, together with all that its log already covers: so a
@@ -58,6 +61,8 @@ pub struct Mine {
     progress: MineProgress,
     events: Events,
     consumers: Mutex<Vec<Weak<RouteProgress>>>,
+    /// Taken while old changes are dropped.
+    dropping: tokio::sync::Mutex<()>,
 }
 
 /// What a mine is doing.
@@ -117,6 +122,7 @@ impl Mine {
             progress: MineProgress::default(),
             events,
             consumers: Mutex::default(),
+            dropping: tokio::sync::Mutex::default(),
         })
     }
 
@@ -173,6 +179,21 @@ impl Mine {
         let mut consumers = self.consumers.lock().unwrap_or_else(PoisonError::into_inner);
         consumers.retain(|consumer| consumer.strong_count() > 0);
         consumers.iter().filter_map(Weak::upgrade).map(|consumer| consumer.durable_next()).min()
+    }
+
+    /// Drops what `keep` does not want, but nothing that a consumer still needs; without `hold`, that too.
+    ///
+    /// # Errors
+    /// As [`Log::retain`].
+    pub async fn retain(&self, keep: &Retention, hold: bool) -> Result<Retained> {
+        let _dropping = self.dropping.lock().await;
+        let needed = if hold { self.oldest_needed() } else { None };
+        self.log().retain(keep, needed).await
+    }
+
+    /// Waits until dropping that began before is over: it does not know of a consumer that was attached since.
+    pub async fn dropped(&self) {
+        let _dropping = self.dropping.lock().await;
     }
 
     /// Starts mining in the background; again, too, when an earlier start is over. The task ends with the wish to
@@ -339,7 +360,7 @@ impl Mine {
             None => {
                 let position = self.parts.source.resolve(&self.parts.start);
                 let Some(position) = listener.unless(Wish::Drain, position).await else { return Ok(None) };
-                Commit { position: position?, time_ms: now_ms() }
+                Commit { position: position?, time_ms: self.parts.clock.now_ms() }
             }
         };
         let position = commit.position.clone();
@@ -362,7 +383,7 @@ impl Mine {
             let error = Error::new(kind, error.to_string()).context("while appending to the log");
             advice.into_iter().fold(error, Error::advice)
         })?;
-        let now_ms = now_ms();
+        let now_ms = self.parts.clock.now_ms();
         for block in blocks {
             self.progress.durable(block, now_ms);
         }

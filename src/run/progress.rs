@@ -175,8 +175,3 @@ pub struct RouteFigures {
     /// The same place in the source's log.
     pub position: Option<Position>,
 }
-
-/// Milliseconds since 1970 UTC by this machine's clock.
-pub fn now_ms() -> i64 {
-    jiff::Timestamp::now().as_millisecond()
-}

@@ -41,8 +41,7 @@ pub async fn keep(mine: Arc<Mine>, mut over: oneshot::Receiver<()>) {
 async fn apply(mine: &Mine, was_held: bool) -> bool {
     let policy = mine.policy();
     let over = policy.hold_bytes_max.is_some_and(|most| mine.log().stat().stored_bytes > most);
-    let hold = if over { None } else { mine.oldest_needed() };
-    match mine.log().retain(&policy.keep, hold).await {
+    match mine.retain(&policy.keep, !over).await {
         Ok(retained) => {
             if retained.held && !was_held {
                 warn!(mine = mine.name(), "old changes are kept because a pipeline has not read them yet");

@@ -15,13 +15,14 @@ use super::backoff::Backoff;
 use super::event::{Event, Events, FAILURES};
 use super::feed::{Feed, Next, Origin};
 use super::mine::MineState;
-use super::progress::{RouteProgress, now_ms};
+use super::progress::RouteProgress;
 use super::signal::{Listener, Wish};
 use super::stages::Stages;
 use super::waiting::{Waiting, Whole};
 use crate::error::{Error, Kind, Result};
 use crate::model::block::{Block, ChangeEntry, Entry, SchemaBook, parse_schema};
 use crate::model::change::{Batch, Change, Changes, Tables};
+use crate::model::clock::Clock;
 use crate::model::position::Seq;
 use crate::model::schema::{SchemaNo, TableSchema};
 use crate::model::spec::Start;
@@ -62,6 +63,8 @@ pub struct RouteParts {
     pub retries_max: Option<u32>,
     /// Where rows go on which a hook fails; `None` stops the pipeline instead.
     pub aside: Option<PathBuf>,
+    /// The time of day.
+    pub clock: Clock,
 }
 
 /// One route.
@@ -493,7 +496,7 @@ impl Delivery<'_> {
         let cursor = self.feed.cursor(next, position);
         self.write(Batch { changes, cursor: Some(cursor) }).await?;
         self.backoff.succeeded();
-        self.route.progress.committed(time_ms, now_ms());
+        self.route.progress.committed(time_ms, self.route.parts.clock.now_ms());
         self.moved_at = Instant::now();
         Ok(())
     }

@@ -3,7 +3,6 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use tokio::sync::watch;
@@ -12,11 +11,9 @@ use super::content::{Knowledge, Note, examine, position_in, time_in};
 use super::{Log, LogReader, LogStat, LogStore, Retained, Retention, Tail, gap, no_log};
 use crate::error::{Error, Kind, Result};
 use crate::model::block::{Block, Malformed, SchemaBook};
+use crate::model::clock::Clock;
 use crate::model::position::{LogEpoch, Position, Seq};
 use crate::model::table::TableSelection;
-
-/// Tells the time, in milliseconds since 1970 UTC.
-pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
 /// Logs in memory. Clones share the logs.
 #[derive(Clone)]
@@ -28,9 +25,7 @@ pub struct Memory {
 impl Memory {
     /// A store without logs.
     pub fn new() -> Self {
-        Memory::with_clock(Arc::new(|| {
-            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
-        }))
+        Memory::with_clock(Clock::default())
     }
 
     /// A store whose retention by age asks `clock`, which a simulation moves by hand.
@@ -62,7 +57,7 @@ impl LogStore for Memory {
         content.open = true;
         content.cut();
         drop(content);
-        Ok(Arc::new(MemoryLog { kept, clock: Arc::clone(&self.clock) }))
+        Ok(Arc::new(MemoryLog { kept, clock: self.clock.clone() }))
     }
 
     async fn open_reader(&self, name: &str) -> Result<Arc<dyn LogReader>> {
@@ -279,9 +274,9 @@ impl Log for MemoryLog {
 
     async fn retain(&self, policy: &Retention, hold: Option<Seq>) -> Result<Retained> {
         let mut content = self.kept.lock();
-        let oldest_ms = policy
-            .age
-            .map(|age| (self.clock)().saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)));
+        let oldest_ms = policy.age.map(|age| {
+            self.clock.now_ms().saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX))
+        });
         let mut bytes: u64 = content.blocks.iter().map(Stored::bytes).sum();
         let (mut due, mut dropped, mut seen_bytes, mut dropped_bytes) = (0, 0, 0, 0);
         let mut latest_ms = i64::MIN;

@@ -9,7 +9,6 @@ use lode::model::block::{Entry, parse_schema};
 use lode::model::position::Seq;
 use lode::model::value::Value;
 use lode::store::LogStore;
-use lode::store::embedded::{Embedded, Options};
 
 use crate::ledger::{ACCOUNTS, LARGE_ROWS, OPENING, SEATS};
 use crate::support::servers::Server;
@@ -131,8 +130,8 @@ pub struct LogRead {
 }
 
 /// Reads the log from its horizon to its tail; the numbers must be dense.
-pub async fn read_log(data: &Path) -> LogRead {
-    let log = Embedded::new(data.join("logs"), Options::default()).open("shop").await.expect("the log opens");
+pub async fn read_log(store: &dyn LogStore) -> LogRead {
+    let log = store.open("shop").await.expect("the log opens");
     let (mut next, end) = (log.stat().horizon, log.tail().next);
     assert_eq!(next, Seq(0), "nothing was dropped");
     let mut book = log.schemas();

@@ -91,7 +91,8 @@ pub struct Written {
 }
 
 impl Workload {
-    pub fn start(source: &Server, seed: u64) -> Workload {
+    /// Starts it; each pause is `pace` times as long as usual.
+    pub fn start(source: &Server, seed: u64, pace: u32) -> Workload {
         let shared = Arc::new(Shared {
             opts: source.opts(),
             stop: AtomicBool::new(false),
@@ -103,11 +104,12 @@ impl Workload {
         let mut tasks: Vec<_> = (0..WORKERS)
             .map(|number| {
                 let random = Random::new(seed ^ (number + 1) << 40);
-                let worker = Worker { shared: Arc::clone(&shared), number: number as i64, random };
+                let worker = Worker { shared: Arc::clone(&shared), number: number as i64, random, pace };
                 tokio::spawn(worker.small())
             })
             .collect();
-        let worker = Worker { shared: Arc::clone(&shared), number: 99, random: Random::new(seed ^ 99 << 40) };
+        let worker =
+            Worker { shared: Arc::clone(&shared), number: 99, random: Random::new(seed ^ 99 << 40), pace };
         tasks.push(tokio::spawn(worker.large()));
         Workload { shared, tasks }
     }
@@ -137,6 +139,7 @@ struct Worker {
     shared: Arc<Shared>,
     number: i64,
     random: Random,
+    pace: u32,
 }
 
 impl Worker {
@@ -161,7 +164,7 @@ impl Worker {
                     Err(error) => panic!("the workload itself is wrong: {error}"),
                 }
                 let pause = Duration::from_millis(3 + self.random.below(12));
-                tokio::time::sleep(pause).await;
+                tokio::time::sleep(pause * self.pace).await;
             }
         }
     }
@@ -177,7 +180,7 @@ impl Worker {
                 }
                 for _ in 0..10 + self.random.below(20) {
                     if !self.is_over() {
-                        tokio::time::sleep(Duration::from_millis(100)).await;
+                        tokio::time::sleep(Duration::from_millis(100) * self.pace).await;
                     }
                 }
             }

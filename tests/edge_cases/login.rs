@@ -112,7 +112,7 @@ fn with(connection: &Connection, set: &[(&'static str, Setting)]) -> Arc<Connect
 }
 
 /// An authority, and a server's certificate for 127.0.0.1 that it signed.
-fn certificates(folder: &Path) -> PathBuf {
+pub fn certificates(folder: &Path) -> PathBuf {
     std::fs::write(
         folder.join("san"),
         "subjectAltName=IP:127.0.0.1,DNS:localhost\nbasicConstraints=CA:FALSE\n",

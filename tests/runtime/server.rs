@@ -18,7 +18,6 @@ use lode::model::value::Value;
 use lode::source::{ChangeStream, Identity, Progress, Source};
 use tokio::sync::Notify;
 
-use super::numbers::Random;
 use super::weather::{Fault, Weather};
 
 /// One change of one row. `value` is unique among all changes.
@@ -122,43 +121,6 @@ impl Server {
         self.more.notify_waiters();
     }
 
-    /// Commits a random transaction over these tables.
-    pub fn commit_random(&self, rng: &mut Random, tables: &[&str]) {
-        let mut state = self.state.lock().unwrap();
-        let (count, pad) = match rng.below(40) {
-            0 => (40 + rng.below(60), 20_000),
-            1 => (0, 0),
-            _ => (1 + rng.below(6), 0),
-        };
-        let mut transaction = Vec::new();
-        for _ in 0..count {
-            let table = tables[rng.below(tables.len() as u64) as usize];
-            if rng.chance(20) {
-                *state.extra.entry(table.to_owned()).or_default() += 1;
-            }
-            state.changes += 1;
-            let number = state.changes;
-            let extra = state.extra.get(table).copied().unwrap_or(0);
-            let rows = state.tables.entry(table.to_owned()).or_default();
-            let key = rng.below(12) as i64;
-            let free = (0..).find(|key| !rows.contains_key(key)).expect("some number is free");
-            let present = rows.get(&key).map(|value| (key, *value));
-            let (op, before, after) = match (present, rng.below(10)) {
-                (_, 0) if rng.chance(100) => (Op::Truncate, None, None),
-                (None, _) => (Op::Insert, None, Some((key, number))),
-                (Some(row), 0..5) => (Op::Update, Some(row), Some((key, number))),
-                (Some(row), 5) => (Op::Update, Some(row), Some((free, number))),
-                (Some(row), _) => (Op::Delete, Some(row), None),
-            };
-            let change = RowChange { table: table.to_owned(), op, before, after, number, extra, pad };
-            apply(&mut state.tables, &change).expect("the change was made to fit");
-            transaction.push(change);
-        }
-        state.transactions.push(transaction);
-        drop(state);
-        self.more.notify_waiters();
-    }
-
     /// The source has an end after what was committed by now.
     pub fn end(&self) {
         self.state.lock().unwrap().ended = true;
@@ -186,12 +148,6 @@ impl Server {
 
     pub fn count(&self) -> u64 {
         self.state.lock().unwrap().transactions.len() as u64
-    }
-
-    /// All changes to these tables, in order.
-    pub fn changes(&self, tables: &[&str]) -> Vec<RowChange> {
-        let state = self.state.lock().unwrap();
-        state.transactions.iter().flatten().filter(|c| tables.contains(&c.table.as_str())).cloned().collect()
     }
 
     /// Where streams were opened, and for which tables.

@@ -31,7 +31,6 @@ pub struct Weather(Mutex<State>);
 #[derive(Debug)]
 struct State {
     rng: Random,
-    permille: HashMap<Fault, u64>,
     sure: HashMap<Fault, u32>,
     delay_ms_max: u64,
 }
@@ -39,19 +38,13 @@ struct State {
 impl Weather {
     /// Nothing goes wrong, and nothing takes time.
     pub fn fair(seed: u64) -> Weather {
-        let state =
-            State { rng: Random::new(seed), permille: HashMap::new(), sure: HashMap::new(), delay_ms_max: 0 };
+        let state = State { rng: Random::new(seed), sure: HashMap::new(), delay_ms_max: 0 };
         Weather(Mutex::new(state))
     }
 
     /// Lets `fault` happen the next `times` times.
     pub fn strike(&self, fault: Fault, times: u32) {
         self.0.lock().unwrap().sure.insert(fault, times);
-    }
-
-    /// Lets `fault` happen now and then.
-    pub fn threaten(&self, fault: Fault, permille: u64) {
-        self.0.lock().unwrap().permille.insert(fault, permille);
     }
 
     /// Everything takes up to so long.
@@ -61,7 +54,6 @@ impl Weather {
 
     pub fn clear_up(&self) {
         let mut state = self.0.lock().unwrap();
-        state.permille.clear();
         state.sure.clear();
     }
 
@@ -75,8 +67,7 @@ impl Weather {
             }
             _ => false,
         };
-        let permille = state.permille.get(&fault).copied().unwrap_or(0);
-        if sure || (permille > 0 && state.rng.chance(permille)) {
+        if sure {
             return Err(Error::new(Kind::Unavailable, format!("struck by {fault:?}")));
         }
         Ok(())

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use lode::model::clock::Clock;
 use lode::model::spec::{Settings, Start};
 use lode::model::table::{Pattern, TableSet};
 use lode::plan::StagePlan;
@@ -58,7 +59,14 @@ impl World {
         let log = Arc::new(Stormy { log, weather: Arc::clone(&self.weather), reads: AtomicU64::new(0) });
         let source = Arc::new(Served(Arc::clone(&self.server)));
         let (name, start) = ("shop".to_owned(), Start::Earliest);
-        let parts = MineParts { name, source, log: Arc::clone(&log) as Arc<_>, start, policy };
+        let parts = MineParts {
+            name,
+            source,
+            log: Arc::clone(&log) as Arc<_>,
+            start,
+            policy,
+            clock: Clock::default(),
+        };
         let events = Events::default();
         Life {
             mine: Mine::new(parts, events.clone()),
@@ -126,6 +134,7 @@ impl Life {
             cursor_interval: Duration::from_secs(5),
             retries_max: options.retries_max,
             aside: options.aside,
+            clock: Clock::default(),
         };
         Route::new(parts, self.events.clone())
     }

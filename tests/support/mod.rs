@@ -6,4 +6,5 @@
 pub mod mongodb;
 pub mod oracle;
 pub mod process;
+pub mod proxy;
 pub mod servers;

@@ -3,6 +3,7 @@
 //! takes a database of its own.
 
 use std::env;
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -39,6 +40,8 @@ struct Own {
     // Ends before its folder is removed.
     process: ServerProcess,
     folder: TempDir,
+    /// What is passed on to the stand-in.
+    options: Vec<String>,
 }
 
 /// A server that all tests of a binary share, each with a database of its own.
@@ -63,14 +66,8 @@ impl MongoDb {
     /// Starts a server of the test's own, which it may kill.
     pub async fn start() -> MongoDb {
         let folder = tempfile::Builder::new().prefix("lode-server-").tempdir().expect("a temporary folder");
-        let own = Own { process: ServerProcess::default(), folder };
-        let mut server = MongoDb {
-            user: String::new(),
-            password: None,
-            host: "127.0.0.1".into(),
-            port: 0,
-            own: Some(own),
-        };
+        let own = Own { process: ServerProcess::default(), folder, options: Vec::new() };
+        let mut server = MongoDb { own: Some(own), ..MongoDb::at(0) };
         for _ in 0..PORTS_MAX {
             server.port = free_port();
             if server.launch().await {
@@ -78,6 +75,11 @@ impl MongoDb {
             }
         }
         panic!("the stand-in for MongoDB did not start:\n{}", last_words(server.own().folder.path()));
+    }
+
+    /// A server that another process has started on the loopback.
+    pub fn at(port: u16) -> MongoDb {
+        MongoDb { user: String::new(), password: None, host: "127.0.0.1".into(), port, own: None }
     }
 
     /// The server named by `LODE_TEST_MONGO_URL`, or else one of the test's own.
@@ -93,6 +95,11 @@ impl MongoDb {
             port: url.port().unwrap_or(27017),
             own: None,
         }
+    }
+
+    /// Whether it was started here: then it is the stand-in.
+    pub fn is_own(&self) -> bool {
+        self.own.is_some()
     }
 
     /// The port it listens on.
@@ -172,6 +179,13 @@ impl MongoDb {
         self.start_again().await;
     }
 
+    /// The same, with options of the stand-in under which the harness itself may not be let in.
+    pub async fn restart_with(&mut self, options: &[&str]) {
+        self.stop();
+        self.own_mut().options = options.iter().map(|option| (*option).to_owned()).collect();
+        self.start_again().await;
+    }
+
     /// Stops it from doing anything, with all connections left open.
     pub fn freeze(&self) {
         self.own().process.signal("STOP");
@@ -186,7 +200,7 @@ impl MongoDb {
     async fn launch(&mut self) -> bool {
         let port = self.port;
         let own = self.own_mut();
-        own.process.start(&mut stand_in(own.folder.path(), port), own.folder.path());
+        own.process.start(stand_in(own.folder.path(), port).args(&own.options), own.folder.path());
         let began = Instant::now();
         while began.elapsed() < START_MAX {
             if !self.own_mut().process.is_running() {
@@ -194,7 +208,10 @@ impl MongoDb {
             }
             // The stand-in of another test may have taken the port first; this one then ends by itself.
             let ping = async { self.client().database("admin").run_command(doc! { "ping": 1 }).await };
-            if matches!(tokio::time::timeout(Duration::from_secs(2), ping).await, Ok(Ok(_))) {
+            let answers = matches!(tokio::time::timeout(Duration::from_secs(2), ping).await, Ok(Ok(_)));
+            // With options, it may not answer everybody.
+            let listens = || TcpStream::connect(("127.0.0.1", port)).is_ok();
+            if answers || (!self.own().options.is_empty() && listens()) {
                 return self.own_mut().process.is_running();
             }
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -156,8 +156,9 @@ impl Collections {
     /// Takes away whatever lies behind `blocks` blocks and `notes` notes, which no reader has seen.
     pub async fn cut(&self, blocks: u64, notes: u64) -> Result<()> {
         let doing = "cannot cut off what lies behind the end of the log";
-        answer(doing, self.blocks.delete_many(doc! { "_id": { "$gte": blocks as i64 } })).await?;
-        answer(doing, self.blocks.delete_many(doc! { "_id": { "$gte": part_id(blocks, 0) } })).await?;
+        let behind =
+            [doc! { "_id": { "$gte": blocks as i64 } }, doc! { "_id": { "$gte": part_id(blocks, 0) } }];
+        answer(doing, self.blocks.delete_many(doc! { "$or": behind })).await?;
         answer(doing, self.state.delete_many(doc! { "_id": { "$gte": notes as i64 } })).await.map(drop)
     }
 

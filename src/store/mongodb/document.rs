@@ -94,10 +94,6 @@ pub(super) fn encode(
     };
     let mut bson = Bson::new(block.payload.len() * 4 + 1024);
     bson.int64("_id", place.number as i64);
-    bson.int64("written_before", 0);
-    let written_at = bson.len() - 8;
-    bson.int64(PAYLOAD_BEFORE, 0);
-    bson.int64("fence", place.fence);
     bson.int64("first", block.first.0 as i64);
     bson.int64("last", block.end().0 as i64 - 1);
     if let Some(ms) = place.reached_ms {
@@ -119,6 +115,10 @@ pub(super) fn encode(
     }
     write_index(&mut bson, block, schemas).map_err(malformed)?;
     write_changes(&mut bson, block, schemas).map_err(malformed)?;
+    bson.int64("fence", place.fence);
+    bson.int64("written_before", 0);
+    let written_at = bson.len() - 8;
+    bson.int64(PAYLOAD_BEFORE, 0);
 
     let data = compress(&block.payload)?;
     let (zstd, data) = match &data {
@@ -204,7 +204,8 @@ pub(super) struct Packed {
     pub transaction: Seq,
     /// The block, without payload.
     block: Block,
-    payload_bytes: usize,
+    /// Size of the payload.
+    pub payload_bytes: usize,
     crc: u32,
     zstd: bool,
     /// In how many pieces the bytes lie.

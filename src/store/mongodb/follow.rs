@@ -13,9 +13,9 @@ use tokio::time::Instant;
 
 use super::collections::Collections;
 use super::head::{HEAD, Head};
-use super::view::{State, View};
+use super::view::{State, View, put_back};
 use crate::client::mongodb::answer;
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::model::block::{Block, SchemaBook};
 use crate::model::position::{LogEpoch, Position, Seq};
 use crate::model::table::TableSelection;
@@ -52,8 +52,7 @@ impl Follower {
             head => return Err(log_is_gone(head.is_some())),
         };
         if head.tail.next < self.view.state().head.tail.next {
-            return Err(Error::new(Kind::Gap, "the log was put back to an older state while it was read")
-                .advice("start again, and fill the target anew"));
+            return Err(put_back());
         }
         let tail = head.tail.clone();
         self.show(head).await?;

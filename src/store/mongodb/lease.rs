@@ -179,8 +179,8 @@ impl Drop for Held {
 
 /// What fits a head whose lease was not renewed for so long, by the server's clock.
 fn ended(length: Duration) -> Document {
-    let end = doc! { "$add": ["$lease.renewed", length.as_millis() as i64] };
-    doc! { "$expr": { "$lt": [end, "$$NOW"] } }
+    let end = doc! { "$add": [{ "$toLong": "$lease.renewed" }, length.as_millis() as i64] };
+    doc! { "$expr": { "$lt": [end, { "$toLong": "$$NOW" }] } }
 }
 
 fn refused(lease: &Lease) -> Error {

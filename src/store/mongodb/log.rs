@@ -1,12 +1,15 @@
 //! A log that is open for writing: the contract's face of the writer and the view.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
 use tracing::warn;
+use uuid::Uuid;
 
 use super::Options;
 use super::collections::Collections;
@@ -20,6 +23,9 @@ use crate::model::position::{LogEpoch, Position, Seq};
 use crate::model::table::TableSelection;
 use crate::store::content::Knowledge;
 use crate::store::{Log, LogReader, LogStat, Retained, Retention, Tail};
+
+/// How often a lease is renewed at the most.
+const LEAST: Duration = Duration::from_millis(50);
 
 /// See [`Mongodb`](super::Mongodb).
 #[derive(Debug)]
@@ -151,9 +157,9 @@ impl Drop for MongoLog {
 }
 
 /// Shows that the writer is there, until it is dropped.
-async fn renew(view: Arc<View>, session: uuid::Uuid, every: std::time::Duration) {
-    let mut interval = tokio::time::interval(every);
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+async fn renew(view: Arc<View>, session: Uuid, every: Duration) {
+    let mut interval = tokio::time::interval(every.max(LEAST));
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
         match Held::renew(&view.place, session).await {

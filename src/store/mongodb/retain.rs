@@ -16,7 +16,7 @@ use crate::model::position::Seq;
 use crate::store::{Retained, Retention};
 
 /// So many blocks go with one command.
-const DROP_BLOCKS: u64 = 500;
+const DROP_BLOCKS: usize = 500;
 
 /// A block as a place where the log may begin.
 #[derive(Clone, Copy, Debug)]
@@ -60,29 +60,39 @@ impl View {
             return Err(Error::new(Kind::Unavailable, "the head of the log is not as it was left"));
         }
         self.show_horizon(begin, Some(cut.first_time_ms));
-        self.finish_dropping().await?;
+        self.drop_blocks(horizon.block, begin.block).await?;
         let dropped_bytes = begin.before.stored.saturating_sub(horizon.before.stored);
         Ok(Retained { horizon: begin.first, dropped_bytes, held })
     }
 
-    /// Deletes the blocks before the horizon.
+    /// Deletes what an earlier process did not come to delete.
     pub async fn finish_dropping(&self) -> Result<()> {
-        let doing = "cannot drop old blocks of the log";
         let horizon = self.state().head.horizon.block;
-        let blocks = &self.place.blocks;
         loop {
             let below = doc! { "_id": { "$gte": 0_i64, "$lt": horizon as i64 } };
-            let find = blocks.find_one(below.clone()).sort(doc! { "_id": 1 }).skip(DROP_BLOCKS);
-            let found = answer(doing, find.projection(doc! { "_id": 1 })).await?;
-            let Some(some) = found.and_then(|document| document.get_i64("_id").ok()) else {
-                answer(doing, blocks.delete_many(below)).await?;
-                break;
+            let oldest = self.place.blocks.find_one(below).sort(doc! { "_id": 1 });
+            let oldest =
+                answer("cannot drop old blocks of the log", oldest.projection(doc! { "_id": 1 })).await?;
+            let Some(oldest) = oldest.and_then(|document| document.get_i64("_id").ok()) else {
+                return Ok(());
             };
-            let some = doc! { "_id": { "$gte": 0_i64, "$lt": some } };
+            let oldest = oldest as u64;
+            self.drop_blocks(oldest, horizon.min(oldest + DROP_BLOCKS as u64)).await?;
+        }
+    }
+
+    /// Deletes the blocks from number `from` up to `to`.
+    async fn drop_blocks(&self, from: u64, to: u64) -> Result<()> {
+        let doing = "cannot drop old blocks of the log";
+        let blocks = &self.place.blocks;
+        let parts = doc! { "_id": { "$gte": part_id(0, 0), "$lt": part_id(to, 0) } };
+        answer(doing, blocks.delete_many(parts)).await?;
+        for from in (from..to).step_by(DROP_BLOCKS) {
+            let to = to.min(from + DROP_BLOCKS as u64);
+            let some = doc! { "_id": { "$gte": from as i64, "$lt": to as i64 } };
             answer(doing, blocks.delete_many(some)).await?;
         }
-        let parts = doc! { "_id": { "$gte": part_id(0, 0), "$lt": part_id(horizon, 0) } };
-        answer(doing, blocks.delete_many(parts)).await.map(drop)
+        Ok(())
     }
 
     /// Where the log would begin if `policy` alone decided.

@@ -1,10 +1,10 @@
 //! What readers see of a log, and how they find it.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use futures_util::TryStreamExt;
-use mongodb::bson::raw::RawDocumentBuf;
 use mongodb::bson::{DateTime, Document, doc};
 use mongodb::options::FindOptions;
 
@@ -21,6 +21,8 @@ use crate::store::{LogStat, gap};
 
 /// Largest number of blocks that one query brings.
 const BLOCKS_MAX: u64 = 512;
+/// So many places are remembered where readers stopped.
+const STOPS_MAX: usize = 64;
 /// What a block is taken to hold before any was read, in bytes.
 const FIRST_GUESS: u64 = 64 << 10;
 
@@ -33,6 +35,8 @@ pub(super) struct View {
     state: RwLock<State>,
     /// About how many bytes of payload a block has here, to ask for about as many blocks as are wanted.
     block_bytes: AtomicU64,
+    /// Where readers stopped: the entry, and the number of the block that begins with it. Who goes on there needs no look-up.
+    stops: Mutex<VecDeque<(Seq, u64)>>,
 }
 
 /// What readers see; all parts belong together.
@@ -48,7 +52,8 @@ pub(super) struct State {
 impl View {
     pub fn new(place: Collections, state: State) -> View {
         let epoch = state.head.epoch;
-        View { place, epoch, state: RwLock::new(state), block_bytes: AtomicU64::new(FIRST_GUESS) }
+        let block_bytes = AtomicU64::new(FIRST_GUESS);
+        View { place, epoch, state: RwLock::new(state), block_bytes, stops: Mutex::default() }
     }
 
     pub fn state(&self) -> RwLockReadGuard<'_, State> {
@@ -58,6 +63,9 @@ impl View {
     /// Shows readers another state, unless a newer one is shown already.
     pub fn show(&self, head: Head, notes: &[Note], horizon_time_ms: Option<i64>) -> Result<()> {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        if head.tail.next < state.head.tail.next {
+            return Ok(());
+        }
         for note in notes {
             let learned = state.knowledge.learn(note);
             learned.map_err(|Malformed| {
@@ -93,6 +101,7 @@ impl View {
         }
         let mut read: Vec<Arc<Block>> = Vec::new();
         let (mut wanted, mut bytes) = (from, 0);
+        let mut number = if from < next { self.number_of(from).await? } else { None };
         while wanted < next && (bytes < max_bytes || read.is_empty()) {
             let each = self.block_bytes.load(Ordering::Relaxed).max(1);
             let count = ((max_bytes - bytes.min(max_bytes)) as u64 / each + 1).min(BLOCKS_MAX);
@@ -100,7 +109,8 @@ impl View {
                 "last": { "$gte": wanted.0 as i64 },
                 "_id": { "$gte": horizon.block as i64, "$lt": blocks as i64 },
             };
-            let found = self.find(filter, doc! { "last": 1 }, count).await?;
+            let found =
+                self.find(filter, doc! { "last": 1 }, count, max_bytes - bytes.min(max_bytes)).await?;
             let unpacked = self.unpack(found, wanted).await;
             let (some, fault) = match unpacked {
                 Ok(some) => (some, None),
@@ -114,6 +124,7 @@ impl View {
                 }
                 bytes += block.payload.len();
                 wanted = block.end();
+                number = number.map(|number| number + 1);
                 read.push(Arc::new(block));
             }
             if got > 0 {
@@ -129,7 +140,36 @@ impl View {
             }
             return Err(self.why_missing(from, fault).await);
         }
+        if let Some(number) = number {
+            let mut stops = self.stops();
+            stops.retain(|stop| stop.0 != wanted);
+            stops.push_back((wanted, number));
+            if stops.len() > STOPS_MAX {
+                stops.pop_front();
+            }
+        }
         Ok(read)
+    }
+
+    /// The number of the block that contains an entry; `None` when it is not there.
+    async fn number_of(&self, seq: Seq) -> Result<Option<u64>> {
+        let horizon = self.state().head.horizon;
+        if seq == horizon.first {
+            return Ok(Some(horizon.block));
+        }
+        let stop = self.stops().iter().find(|stop| stop.0 == seq).map(|stop| stop.1);
+        if stop.is_some() {
+            return Ok(stop);
+        }
+        let mut filter = self.visible();
+        filter.insert("last", doc! { "$gte": seq.0 as i64 });
+        let find = self.place.blocks.find_one(filter).sort(doc! { "last": 1 }).projection(doc! { "_id": 1 });
+        let found = answer("cannot look through the log", find).await?;
+        Ok(found.and_then(|document| document.get_i64("_id").ok()).map(|number| number as u64))
+    }
+
+    fn stops(&self) -> MutexGuard<'_, VecDeque<(Seq, u64)>> {
+        self.stops.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A block was not where it should be: retention may have come first.
@@ -162,7 +202,7 @@ impl View {
             return Ok(());
         }
         for number in [head.horizon.block, head.blocks - 1] {
-            let found = self.find(doc! { "_id": number as i64 }, doc! { "_id": 1 }, 1).await?;
+            let found = self.find(doc! { "_id": number as i64 }, doc! { "_id": 1 }, 1, 0).await?;
             let packed = found.into_iter().next().ok_or_else(|| self.blocks_are_gone())?;
             let (first, end) = (packed.first(), packed.end());
             if (number == head.horizon.block && first != head.horizon.first)
@@ -216,7 +256,7 @@ impl View {
             filter
                 .insert("_id", doc! { "$gte": self.state().head.horizon.block as i64, "$lt": below as i64 });
             filter.insert("commits", doc! { "$elemMatch": place.clone() });
-            let found = self.find(filter, doc! { "_id": -1 }, 1).await?;
+            let found = self.find(filter, doc! { "_id": -1 }, 1, 0).await?;
             let Some(packed) = found.into_iter().next() else { return Ok(None) };
             below = packed.number;
             let block = self.unpack_one(packed).await?;
@@ -235,7 +275,7 @@ impl View {
         let mut filter = self.visible();
         filter.insert("time", doc! { "$gte": time });
         filter.insert("latest_commit", doc! { "$gte": time });
-        let found = self.find(filter, doc! { "time": 1, "_id": 1 }, 1).await?;
+        let found = self.find(filter, doc! { "time": 1, "_id": 1 }, 1, 0).await?;
         let Some(packed) = found.into_iter().next() else { return Ok(next) };
         let transaction = packed.transaction;
         let block = self.unpack_one(packed).await?;
@@ -262,21 +302,30 @@ impl View {
         doc! { "_id": { "$gte": state.head.horizon.block as i64, "$lt": state.head.blocks as i64 } }
     }
 
-    /// Blocks in the order of `sort`, without what is for people.
-    pub async fn find(&self, filter: Document, sort: Document, count: u64) -> Result<Vec<Packed>> {
+    /// Blocks in the order of `sort`, without what is for people: `count` of them, or fewer when these hold `max_bytes` of
+    /// payload; at least one where there is one.
+    async fn find(
+        &self,
+        filter: Document,
+        sort: Document,
+        count: u64,
+        max_bytes: usize,
+    ) -> Result<Vec<Packed>> {
         let options = FindOptions::builder()
             .sort(sort)
             .limit(count as i64)
             .projection(doc! { "changes": 0, "tables": 0, "commits": 0 })
             .build();
-        let find = self.place.blocks.find(filter).with_options(options);
-        let found: Vec<RawDocumentBuf> =
-            answer("cannot read the log", async { find.await?.try_collect().await }).await?;
-        let mut packed = Vec::with_capacity(found.len());
-        for document in found {
+        let doing = "cannot read the log";
+        let mut cursor = answer(doing, self.place.blocks.find(filter).with_options(options)).await?;
+        let (mut packed, mut bytes) = (Vec::new(), 0);
+        while (packed.is_empty() || bytes < max_bytes)
+            && let Some(document) = answer(doing, cursor.try_next()).await?
+        {
             let mut one =
                 Packed::read(&document).map_err(|why| self.damaged(why, self.state().head.horizon.first))?;
             self.join_parts(&mut one).await?;
+            bytes += one.payload_bytes;
             packed.push(one);
         }
         Ok(packed)
@@ -354,4 +403,10 @@ impl View {
     pub fn malformed(&self, block: &Block) -> Error {
         self.damaged("a block's checksum fits, but its entries are malformed", block.first)
     }
+}
+
+/// The head says that the log ends before a place that it had reached.
+pub(super) fn put_back() -> Error {
+    Error::new(Kind::Gap, "the log was put back to an older state while it was open")
+        .advice("start lode again, and fill the targets anew that have seen more than the log has now")
 }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::document::{Documents, Place, Written, encode};
 use super::head::{HEAD, Head};
 use super::lease::gone;
-use super::view::View;
+use super::view::{View, put_back};
 use crate::client::mongodb::answer;
 use crate::error::{Error, Kind, Result};
 use crate::model::block::{Block, SchemaBook};
@@ -43,6 +43,8 @@ pub(super) struct Writer {
     schemas: Arc<SchemaBook>,
     /// Set while the server may hold something that is not accounted for here.
     unsettled: bool,
+    /// Why nothing more may be written: the log is lost, or is not what it was.
+    lost: Option<(Kind, String, Option<String>)>,
 }
 
 impl Writer {
@@ -62,6 +64,7 @@ impl Writer {
             schemas: Arc::new(knowledge.schemas.clone()),
             ahead: knowledge.clone(),
             unsettled: false,
+            lost: None,
         }
     }
 
@@ -88,6 +91,21 @@ impl Writer {
 
     /// See [`Log::append`](crate::store::Log::append).
     pub async fn append(&mut self, view: &View, blocks: Vec<Arc<Block>>) -> Result<Tail> {
+        if let Some((kind, message, advice)) = &self.lost {
+            let error = Error::new(*kind, message.clone());
+            return Err(advice.iter().fold(error, Error::advice));
+        }
+        let appended = self.try_append(view, blocks).await;
+        if let Err(error) = &appended
+            && matches!(error.kind(), Kind::Fenced | Kind::Gap | Kind::Corrupt)
+        {
+            let advice = error.next_step().map(str::to_owned);
+            self.lost = Some((error.kind(), error.message().to_owned(), advice));
+        }
+        appended
+    }
+
+    async fn try_append(&mut self, view: &View, blocks: Vec<Arc<Block>>) -> Result<Tail> {
         let tail = view.state().head.tail.clone();
         let Some(first) = blocks.first().map(|block| block.first) else { return Ok(tail) };
         let begins_again = first == tail.next && self.next != tail.next;
@@ -115,7 +133,12 @@ impl Writer {
                 self.unsettled = false;
                 Ok(tail)
             }
-            Err(error) if !error.kind().is_retryable() => Err(error),
+            // Whoever wrote there says in the head who that is.
+            Err(error) if error.kind() == Kind::Fenced => {
+                let head = Head::load(&view.place).await?;
+                Err(self.why_lost(view, head))
+            }
+            Err(error) if matches!(error.kind(), Kind::Gap | Kind::Corrupt) => Err(error),
             Err(error) => {
                 // The answer may be all that was lost.
                 self.settle(view).await.map_err(|settling| match settling.kind() {
@@ -264,6 +287,9 @@ impl Writer {
             let head = Head::load(&view.place).await?;
             return Err(self.why_lost(view, head));
         };
+        if head.tail.next < view.state().head.tail.next {
+            return Err(put_back());
+        }
         self.fence = head.fence;
         view.place.cut(head.blocks, head.notes).await?;
         let known = view.state().head.notes;
