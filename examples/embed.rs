@@ -98,6 +98,7 @@ const PROGRAM: KindSpec = KindSpec {
             default: None,
             required: true,
             meaning: "What the program calls these changes.",
+            check: None,
         }],
     }),
     log: None,

@@ -66,6 +66,7 @@ impl Checker<'_> {
             let Some(resolved) = names.resolve(&entry.value, self) else { continue };
             match self.setting(spec, &resolved, owner) {
                 Some(Found::Setting(setting)) => {
+                    self.look_closer(spec, &setting, &resolved);
                     checked.settings.0.insert(spec.key, setting);
                 }
                 Some(Found::Secret(place)) => {
@@ -110,6 +111,28 @@ impl Checker<'_> {
                 self.report(finding);
                 None
             }
+        }
+    }
+
+    /// What the kind itself says of a value that has the right type.
+    fn look_closer(&mut self, spec: &SettingSpec, setting: &Setting, given: &Resolved) {
+        let Some(check) = spec.check else { return };
+        let parts = match (setting, &given.value) {
+            (Setting::Columns(columns), Value::Block(entries)) => columns
+                .iter()
+                .zip(entries)
+                .map(|(column, entry)| (Setting::Columns(vec![column.clone()]), entry.value.span))
+                .collect(),
+            _ => vec![(setting.clone(), given.span)],
+        };
+        for (part, span) in parts {
+            let finding = match check(&part) {
+                Ok(None) => continue,
+                Ok(Some(warning)) => Diagnostic::new(Code::W0303, span, format!("`{}`: {warning}", spec.key)),
+                Err(why) => Diagnostic::new(Code::E0304, span, format!("`{}`: {why}", spec.key))
+                    .help(given.how("write another value")),
+            };
+            self.report(finding.note(spec.meaning));
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use mysql_async::{Conn, DriverError, IoError, OptsBuilder, ServerError, SslOpts};
 
+use super::place;
 use crate::error::{Error, Kind, Result};
 use crate::model::connection::{Connection, Endpoint};
 use crate::model::spec::{EndpointSpec, SettingSpec, SettingType};
@@ -115,11 +116,6 @@ pub async fn connect(connection: &Connection, options: OptsBuilder) -> Result<Co
         )),
     };
     conn.map_err(|error| error.context(place(connection)))
-}
-
-/// The connection as messages name it: without its user.
-pub fn place(connection: &Connection) -> String {
-    format!("connection {} ({})", connection.name, connection.endpoint)
 }
 
 /// What an error of the driver means. `doing` says what failed, in a few words.

@@ -1,9 +1,9 @@
 //! The kinds of systems that this build knows.
 
 use crate::check::Kinds;
-use crate::client::{mongodb, mysql};
+use crate::client::{mongodb, mysql, oracle};
 use crate::model::spec::{EndpointSpec, KindSpec, SettingSpec, SettingType, SinkSpec, TargetSpec};
-use crate::sink::settings::{BATCH, CREATE_TABLES, MODE};
+use crate::sink::settings::{BATCH, MODE};
 use crate::sink::{self, jsonl, null, sqlite};
 use crate::source;
 
@@ -92,40 +92,12 @@ const MONGODB: KindSpec = KindSpec {
 const ORACLE: KindSpec = KindSpec {
     name: "oracle",
     meaning: "tables of an Oracle database",
-    endpoint: EndpointSpec::Url { schemes: &["oracle"], default_port: 1521, database: true },
-    connection: &[
-        PASSWORD,
-        SettingSpec::new(
-            "client_lib",
-            SettingType::Path,
-            None,
-            "The folder of Oracle Instant Client, where the system does not find it by itself.",
-        ),
-    ],
+    endpoint: oracle::ENDPOINT,
+    connection: oracle::CONNECTION,
     source: None,
-    sink: Some(SinkSpec {
-        target: TargetSpec::Table,
-        settings: &[
-            BATCH,
-            MODE,
-            CREATE_TABLES,
-            THREADS,
-            SettingSpec::new(
-                "empty_string",
-                SettingType::Text,
-                None,
-                "What an empty text becomes in a column that may not be NULL: to Oracle, it is NULL.",
-            ),
-            SettingSpec::new(
-                "types",
-                SettingType::Columns,
-                None,
-                "Oracle types of single columns, in place of the usual ones.",
-            ),
-        ],
-    }),
+    sink: Some(sink::oracle::SPEC),
     log: None,
-    not_built_in: Some("this build has no Oracle driver; the sinks sqlite and mysql have theirs"),
+    not_built_in: None,
 };
 
 const SMTP: KindSpec = KindSpec {
@@ -140,6 +112,7 @@ const SMTP: KindSpec = KindSpec {
             default: None,
             required: true,
             meaning: "The address that mails come from.",
+            check: None,
         },
         TLS,
         TLS_CA,

@@ -29,6 +29,7 @@ impl Registry {
         ];
         let sinks: [(&str, Arc<dyn SinkKind>); _] = [
             ("mysql", Arc::new(crate::sink::mysql::Mysql)),
+            ("oracle", Arc::new(crate::sink::oracle::Oracle)),
             ("sqlite", Arc::new(crate::sink::sqlite::Sqlite)),
             ("jsonl", Arc::new(crate::sink::jsonl::Jsonl)),
             ("null", Arc::new(crate::sink::null::Null)),

@@ -83,6 +83,7 @@ codes! {
     E0511 "A pipeline writes what it reads",
     W0301 "A secret is not there yet",
     W0302 "A secret stands in the script",
+    W0303 "A setting loses something, or does less than it says",
     W0501 "Rows of several tables go into one",
     W0502 "Checked, but not run yet",
 }

@@ -84,7 +84,12 @@ pub struct SettingSpec {
     pub required: bool,
     /// One sentence: what it does.
     pub meaning: &'static str,
+    /// Looks at a value that has the right type; a block of columns comes column by column.
+    pub check: Option<SettingCheck>,
 }
+
+/// Looks closer at a setting's value: a warning, or why it cannot be.
+pub type SettingCheck = fn(&Setting) -> std::result::Result<Option<String>, String>;
 
 impl SettingSpec {
     /// An optional setting.
@@ -94,7 +99,13 @@ impl SettingSpec {
         default: Option<&'static str>,
         meaning: &'static str,
     ) -> Self {
-        SettingSpec { key, ty, default, required: false, meaning }
+        SettingSpec { key, ty, default, required: false, meaning, check: None }
+    }
+
+    /// The same setting with a closer look at its value.
+    #[must_use]
+    pub const fn checked(self, check: SettingCheck) -> Self {
+        SettingSpec { check: Some(check), ..self }
     }
 }
 

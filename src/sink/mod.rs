@@ -3,14 +3,17 @@
 pub mod jsonl;
 pub mod mysql;
 pub mod null;
+pub mod oracle;
 pub mod settings;
 pub mod sqlite;
 
+mod actions;
 mod compact;
 mod cursor_row;
 mod plan_cache;
 mod step;
 mod target;
+mod unique;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -147,6 +147,16 @@ pub(super) fn key_names(schema: &TableSchema) -> Vec<&str> {
     key_columns(schema).iter().map(|&at| schema.columns[usize::from(at)].name.as_str()).collect()
 }
 
+/// Where the columns of a table's key are in rows of another schema.
+pub(super) fn key_places(table: &str, key: &[String], schema: &TableSchema) -> Result<Vec<u16>> {
+    let place = |name: &String| {
+        schema.column(name).map(|at| at as u16).ok_or_else(|| {
+            Error::new(Kind::Data, format!("an image of table {table} lacks the key column {name}"))
+        })
+    };
+    key.iter().map(place).collect()
+}
+
 /// The encoded key, to tell rows of one schema apart. Each part is led by its length, so that no two keys run together.
 pub(super) fn key_bytes(row: &Row, columns: &[u16]) -> Vec<u8> {
     let cells: Vec<_> = row.view().raw().collect();
@@ -176,6 +186,34 @@ pub(super) fn same_values(before: &Row, after: &Row, columns: &[u16]) -> bool {
         let old = before.view().get_named(&after.schema.columns[at].name);
         old.is_some() && old == after.view().get(at)
     })
+}
+
+/// Positions of the columns that are in the image.
+pub(super) fn present(row: &Row) -> Vec<u16> {
+    let view = row.view();
+    (0..row.schema.columns.len()).filter(|&at| view.is_present(at)).map(|at| at as u16).collect()
+}
+
+/// Says that a target table does not take a row, which is named by its key.
+pub(super) fn data_error(table: &str, row: &Row, why: &str) -> Error {
+    Error::new(Kind::Data, format!("table {table} does not take the row with {}: {why}", describe_key(row)))
+}
+
+/// Says that the row is not there that some columns are to be changed of.
+pub(super) fn no_such_row(table: &str, key: &Row) -> Error {
+    data_error(table, key, "there is no such row, and the change holds only some of its columns")
+        .advice("set binlog_row_image = FULL at the source, or full_rows, or begin with a snapshot")
+}
+
+/// Holds that one row of a table without a key was found, when one was looked for.
+pub(super) fn exactly_one(table: &str, row: &Row, found: u64) -> Result<u64> {
+    if found == 1 {
+        return Ok(1);
+    }
+    Err(data_error(table, row, "the target has no row that equals the one before the change").advice(
+        "the target was changed by something else, or begun without a snapshot; give the table a key, or begin again \
+         with a snapshot",
+    ))
 }
 
 /// A key for messages: `id = 7, region = "eu"`, cut to a bearable length.

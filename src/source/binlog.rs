@@ -33,6 +33,7 @@ pub const CONNECTION: &[SettingSpec] = &[
         default: None,
         required: true,
         meaning: "The database that the names of tables mean.",
+        check: None,
     },
     SettingSpec::new(
         "prefix",

@@ -11,6 +11,7 @@ use lode::model::value::Value;
 use lode::store::LogStore;
 
 use crate::ledger::{ACCOUNTS, LARGE_ROWS, OPENING, SEATS};
+use crate::support::oracle::Oracle;
 use crate::support::servers::Server;
 
 pub type Rows = Vec<Vec<Option<String>>>;
@@ -19,6 +20,7 @@ pub type Rows = Vec<Vec<Option<String>>>;
 pub enum Target<'a> {
     Sqlite(&'a Path),
     Server(&'a Server, &'a str),
+    Oracle(&'a Oracle),
 }
 
 impl Target<'_> {
@@ -28,6 +30,13 @@ impl Target<'_> {
                 server.query(&format!("SELECT {columns} FROM {database}.{table} {rest}")).await
             }
             Target::Sqlite(path) => sqlite(path, &format!("SELECT {columns} FROM {table} {rest}")),
+            Target::Oracle(oracle) => {
+                // NUMBER keeps no zeros at the end, and a time is shown in another way.
+                let columns = columns
+                    .replace(" fee", " TO_CHAR(fee, 'FM999999990.00')")
+                    .replace(" made_at", " TO_CHAR(made_at, 'YYYY-MM-DD HH24:MI:SS.FF3')");
+                oracle.query(&format!("SELECT {columns} FROM {table} {rest}"))
+            }
         }
     }
 
@@ -50,6 +59,8 @@ impl Target<'_> {
             Target::Sqlite(path) => {
                 sqlite(path, &format!("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = '{table}'"))
             }
+            Target::Oracle(oracle) => oracle
+                .query(&format!("SELECT 1 FROM USER_TABLES WHERE TABLE_NAME = '{}'", table.to_uppercase())),
         };
         !found.is_empty()
     }
@@ -73,7 +84,7 @@ impl Target<'_> {
         if self.has_table("accounts").await && self.has_table("ledger").await {
             let ledger = match self {
                 Target::Server(_, database) => format!("{database}.ledger"),
-                Target::Sqlite(_) => "ledger".to_owned(),
+                Target::Sqlite(_) | Target::Oracle(_) => "ledger".to_owned(),
             };
             let wrong = self
                 .rows(

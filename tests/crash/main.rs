@@ -31,6 +31,7 @@ use ledger::{TABLES, Workload, Written};
 use process::Lode;
 use random::Random;
 use support::mongodb::MongoDb;
+use support::oracle::Oracle;
 use support::servers::{MariaDb, MySql, Server, shared_mariadb};
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -44,7 +45,7 @@ const ROUNDS_MAX: u32 = 60;
 async fn nothing_is_lost_or_doubled_between_mariadb_servers() {
     let source = MariaDb::start(&["--max-binlog-size=4M"]).await;
     let sink = MariaDb::start(&["--skip-log-bin"]).await;
-    let servers = Servers { source, sink: Some(sink), store: None };
+    let servers = Servers { source, sink: Some(sink), store: None, oracle: None };
     let mut faults = vec![Fault::Sink, Fault::Source, Fault::Sink, Fault::Source, Fault::Terminate];
     faults.extend(vec![Fault::Lode; setting("LODE_KILLS").unwrap_or(17) as usize]);
     survive(servers, faults).await;
@@ -53,7 +54,7 @@ async fn nothing_is_lost_or_doubled_between_mariadb_servers() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_or_doubled_on_mysql() {
     let source = MySql::start(&["--max-binlog-size=4M"]).await;
-    let servers = Servers { source, sink: None, store: None };
+    let servers = Servers { source, sink: None, store: None, oracle: None };
     let mut faults = vec![Fault::Source, Fault::Terminate];
     faults.extend(vec![Fault::Lode; setting("LODE_KILLS").unwrap_or(5) as usize]);
     survive(servers, faults).await;
@@ -62,9 +63,19 @@ async fn nothing_is_lost_or_doubled_on_mysql() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_or_doubled_with_a_log_in_mongodb() {
     let source = MariaDb::start(&["--max-binlog-size=4M"]).await;
-    let servers = Servers { source, sink: None, store: Some(MongoDb::start().await) };
+    let servers = Servers { source, sink: None, store: Some(MongoDb::start().await), oracle: None };
     let mut faults = vec![Fault::Store, Fault::Source, Fault::Store, Fault::Terminate, Fault::Store];
     faults.extend(vec![Fault::Lode; setting("LODE_KILLS").unwrap_or(5) as usize]);
+    survive(servers, faults).await;
+}
+
+/// With one more pipeline, into an Oracle that is killed too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_lost_or_doubled_in_oracle() {
+    let source = MariaDb::start(&["--max-binlog-size=4M"]).await;
+    let servers = Servers { source, sink: None, store: None, oracle: Some(Oracle::start()) };
+    let mut faults = vec![Fault::Oracle, Fault::Cut, Fault::Oracle, Fault::Terminate];
+    faults.extend(vec![Fault::Lode; setting("LODE_KILLS").unwrap_or(4) as usize]);
     survive(servers, faults).await;
 }
 
@@ -80,6 +91,10 @@ enum Fault {
     Source,
     /// The server that keeps the log is killed and started again; lode goes on by itself.
     Store,
+    /// The Oracle server is killed and started again; lode goes on by itself.
+    Oracle,
+    /// All connections to the Oracle server end at once.
+    Cut,
 }
 
 /// The source, the server of the mysql sink unless it is the same, and the one that keeps the log unless lode does so
@@ -88,6 +103,7 @@ struct Servers {
     source: Server,
     sink: Option<Server>,
     store: Option<MongoDb>,
+    oracle: Option<Oracle>,
 }
 
 impl Servers {
@@ -111,6 +127,10 @@ impl Servers {
         let block = blocks.find_one(doc! { "_id": end }).projection(doc! { "_id": 1 });
         block.await.expect("the store answers").is_some()
     }
+
+    fn oracle_mut(&mut self) -> &mut Oracle {
+        self.oracle.as_mut().expect("the run has an Oracle")
+    }
 }
 
 async fn survive(mut servers: Servers, mut faults: Vec<Fault>) {
@@ -124,8 +144,12 @@ async fn survive(mut servers: Servers, mut faults: Vec<Fault>) {
     let site = Site::new();
     site.prepare(&servers).await;
     ledger::prepare(&servers.source).await;
-    // The stand-in for MongoDB takes its time.
-    let pace = if servers.store.is_some() { 5 } else { 1 };
+    // The stand-ins for MongoDB and Oracle take their time.
+    let pace = match () {
+        () if servers.oracle.is_some() => 40,
+        () if servers.store.is_some() => 5,
+        () => 1,
+    };
     let workload = Workload::start(&servers.source, seed, pace);
     let mut large = workload.large();
     let mut said = Vec::new();
@@ -182,6 +206,16 @@ async fn survive(mut servers: Servers, mut faults: Vec<Fault>) {
                 store.kill();
                 sleep_ms(random.below(3000)).await;
                 store.start_again().await;
+                site.goes_on(&servers, &workload, &mut lode).await;
+            }
+            Fault::Oracle => {
+                servers.oracle_mut().kill();
+                sleep_ms(random.below(500)).await;
+                servers.oracle_mut().start_again();
+                site.goes_on(&servers, &workload, &mut lode).await;
+            }
+            Fault::Cut => {
+                servers.oracle_mut().cut_connections();
                 site.goes_on(&servers, &workload, &mut lode).await;
             }
             Fault::Source => {
@@ -242,7 +276,7 @@ impl Site {
 
     /// One mine, three pipelines, four routes.
     async fn prepare(&self, servers: &Servers) {
-        let script = format!(
+        let mut script = format!(
             r#"connection shop   = mysql  "{source}" {{ heartbeat = 1s }}
 connection mirror = mysql  "{sink}"
 connection mart   = sqlite "{mart}"
@@ -271,6 +305,23 @@ pipeline mirror = source mysql shop.* share_mining -> sink mysql mirror.*
             past = self.path("past.db").display(),
             lines = self.path("lines").join("{table}.jsonl").display(),
         );
+        if let Some(oracle) = &servers.oracle {
+            let client = oracle
+                .client_lib()
+                .map_or(String::new(), |folder| format!(", client_lib = \"{}\"", folder.display()));
+            // Without the large transactions, which the stand-in is too slow for.
+            script.push_str(&format!(
+                "connection dw = oracle \"oracle://{}@{}:{}/{}\" {{ password = \"{}\"{client} }}\n\
+                 pipeline dw = source mysql shop.{{accounts, ledger, heap, seats, moving}} share_mining \
+                 -> sink oracle dw.*\n",
+                oracle.user(),
+                oracle.host(),
+                oracle.port(),
+                oracle.service(),
+                oracle.password(),
+            ));
+            oracle.run(&["CREATE TABLE seats (id NUMBER(10) PRIMARY KEY, place NUMBER(10) UNIQUE)"]);
+        }
         fs::write(self.path("run.lode"), script).expect("the script is written");
         // Places are unique in the targets, too.
         servers
@@ -336,6 +387,9 @@ pipeline mirror = source mysql shop.* share_mining -> sink mysql mirror.*
     async fn must_hold_now(&self, servers: &Servers) {
         Target::Sqlite(&self.mart()).must_show_whole_transactions().await;
         Target::Server(servers.sink(), "mirror").must_show_whole_transactions().await;
+        if let Some(oracle) = &servers.oracle {
+            Target::Oracle(oracle).must_show_whole_transactions().await;
+        }
         let past = self.past();
         for (table, _) in TABLES {
             if Target::Sqlite(&past).has_table(table).await {
@@ -357,8 +411,9 @@ pipeline mirror = source mysql shop.* share_mining -> sink mysql mirror.*
 
     async fn has_all(&self, servers: &Servers, entry: i64, lode: &mut Lode) {
         let (mart, past) = (self.mart(), self.past());
-        let targets =
-            [Target::Sqlite(&mart), Target::Sqlite(&past), Target::Server(servers.sink(), "mirror")];
+        let mut targets =
+            vec![Target::Sqlite(&mart), Target::Sqlite(&past), Target::Server(servers.sink(), "mirror")];
+        targets.extend(servers.oracle.as_ref().map(Target::Oracle));
         let began = Instant::now();
         for target in &targets {
             while !target.has_entry(entry).await {
@@ -394,9 +449,12 @@ pipeline mirror = source mysql shop.* share_mining -> sink mysql mirror.*
         let mart = self.mart();
         for (table, columns) in TABLES {
             let wanted = source.table(columns, table).await;
-            for (name, target) in
-                [("sqlite", Target::Sqlite(&mart)), ("mysql", Target::Server(servers.sink(), "mirror"))]
-            {
+            let mut targets =
+                vec![("sqlite", Target::Sqlite(&mart)), ("mysql", Target::Server(servers.sink(), "mirror"))];
+            if table != "large" {
+                targets.extend(servers.oracle.as_ref().map(|oracle| ("oracle", Target::Oracle(oracle))));
+            }
+            for (name, target) in targets {
                 must_be_equal(&format!("{table} in {name}"), &target.table(columns, table).await, &wanted);
             }
             let changes = &log.changes[table];

@@ -198,3 +198,8 @@ fn sqlite_ends_up_equal_to_the_source() {
 fn mysql_ends_up_equal_to_the_source() {
     run(60, async || Target::mysql().await);
 }
+
+#[test]
+fn oracle_ends_up_equal_to_the_source() {
+    run(8, async || Target::oracle().await);
+}

@@ -1,4 +1,4 @@
-//! What sinks promise, held against SQLite, a real MariaDB, and files.
+//! What sinks promise, held against SQLite, a real MariaDB, Oracle, and files.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -7,4 +7,5 @@ mod contract;
 mod exact;
 mod history;
 mod lines;
+mod oracle;
 mod target;

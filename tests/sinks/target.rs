@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use lode::model::block::Op;
 use lode::model::change::{Batch, Change};
@@ -11,12 +11,14 @@ use lode::model::connection::{Connection, Endpoint};
 use lode::model::position::{Cursor, Seq};
 use lode::model::row::Row;
 use lode::model::schema::{Column, ColumnType, TableSchema};
+use lode::model::secret::Secret;
 use lode::model::spec::{Setting, Settings};
 use lode::model::table::TableName;
 use lode::model::value::Value;
 use lode::sink::{Sink, SinkKind, SinkRoute};
 use mysql_async::prelude::Queryable;
 
+use crate::support::oracle::Oracle;
 use crate::support::servers;
 
 pub const INT: ColumnType = ColumnType::Int { bits: 32, unsigned: false };
@@ -27,18 +29,30 @@ pub struct Target {
     pub kind: &'static str,
     connection: Arc<Connection>,
     folder: tempfile::TempDir,
+    oracle: Option<OracleSchema>,
+}
+
+/// A schema of an Oracle server. A real server has one for all tests, which take turns then.
+struct OracleSchema {
+    server: Oracle,
+    _turn: Option<tokio::sync::OwnedMutexGuard<()>>,
 }
 
 impl Target {
     /// One of each kind that has tables.
     pub async fn all() -> Vec<Target> {
+        vec![Target::sqlite(), Target::mysql().await, Target::oracle().await]
+    }
+
+    /// Those whose types are the source's own, or hold any value as it is.
+    pub async fn exact() -> Vec<Target> {
         vec![Target::sqlite(), Target::mysql().await]
     }
 
     pub fn sqlite() -> Target {
         let folder = tempfile::tempdir().unwrap();
         let endpoint = Endpoint::Path(folder.path().join("mart.db"));
-        Target { kind: "sqlite", connection: connection("sqlite", endpoint), folder }
+        Target { kind: "sqlite", connection: connection("sqlite", endpoint, &[]), folder, oracle: None }
     }
 
     pub async fn mysql() -> Target {
@@ -59,9 +73,43 @@ impl Target {
             database: database.into(),
         };
         let folder = tempfile::tempdir().unwrap();
-        let target = Target { kind: "mysql", connection: connection("mysql", endpoint("mysql")), folder };
+        let target = Target {
+            kind: "mysql",
+            connection: connection("mysql", endpoint("mysql"), &[]),
+            folder,
+            oracle: None,
+        };
         target.run(&format!("CREATE DATABASE {database}")).await;
-        Target { connection: connection("mysql", endpoint(&database)), ..target }
+        Target { connection: connection("mysql", endpoint(&database), &[]), ..target }
+    }
+
+    pub async fn oracle() -> Target {
+        static TURNS: LazyLock<Arc<tokio::sync::Mutex<()>>> = LazyLock::new(Arc::default);
+        let server = Oracle::shared();
+        let turn = match server.is_stand_in() {
+            true => None,
+            false => Some(TURNS.clone().lock_owned().await),
+        };
+        if turn.is_some() {
+            for table in server.query("SELECT TABLE_NAME FROM USER_TABLES").into_iter().flatten().flatten() {
+                server.run(&[&format!("DROP TABLE \"{table}\" CASCADE CONSTRAINTS PURGE")]);
+            }
+        }
+        let endpoint = Endpoint::Url {
+            scheme: "oracle".into(),
+            user: server.user().into(),
+            host: server.host().into(),
+            port: server.port(),
+            database: server.service().into(),
+        };
+        let mut settings = vec![("password", Setting::Secret(Secret::new(server.password())))];
+        settings.extend(server.client_lib().map(|folder| ("client_lib", Setting::Path(folder))));
+        Target {
+            kind: "oracle",
+            connection: connection("oracle", endpoint, &settings),
+            folder: tempfile::tempdir().unwrap(),
+            oracle: Some(OracleSchema { server, _turn: turn }),
+        }
     }
 
     pub fn sink(&self) -> Box<dyn Sink> {
@@ -78,12 +126,17 @@ impl Target {
         };
         match self.kind {
             "sqlite" => lode::sink::sqlite::Sqlite.sink(route).unwrap(),
+            "oracle" => lode::sink::oracle::Oracle.sink(route).unwrap(),
             _ => lode::sink::mysql::Mysql.sink(route).unwrap(),
         }
     }
 
     /// Runs statements.
     pub async fn run(&self, sql: &str) {
+        if let Some(OracleSchema { server, .. }) = &self.oracle {
+            // The length of a text counts bytes there, unless it says otherwise.
+            return server.run(&[&sql.replace("VARCHAR(40)", "VARCHAR2(40 CHAR)")]);
+        }
         match &self.connection.endpoint {
             Endpoint::Path(path) => rusqlite::Connection::open(path).unwrap().execute_batch(sql).unwrap(),
             Endpoint::Url { .. } => {
@@ -96,6 +149,16 @@ impl Target {
 
     /// The rows of a query, each value as its text and NULL as `NULL`, sorted.
     pub async fn rows(&self, sql: &str) -> Vec<String> {
+        if let Some(OracleSchema { server, .. }) = &self.oracle {
+            let text = |cell: Option<String>| cell.unwrap_or_else(|| "NULL".into());
+            let mut rows: Vec<String> = server
+                .query(sql)
+                .into_iter()
+                .map(|row| row.into_iter().map(text).collect::<Vec<_>>().join("|"))
+                .collect();
+            rows.sort();
+            return rows;
+        }
         let mut rows = match &self.connection.endpoint {
             Endpoint::Path(path) => rows_of_file(path, sql),
             Endpoint::Url { .. } => {
@@ -117,8 +180,13 @@ impl Target {
     }
 }
 
-fn connection(kind: &'static str, endpoint: Endpoint) -> Arc<Connection> {
-    Arc::new(Connection { name: "mart".into(), kind, endpoint, settings: Settings::default() })
+fn connection(
+    kind: &'static str,
+    endpoint: Endpoint,
+    settings: &[(&'static str, Setting)],
+) -> Arc<Connection> {
+    let settings = Settings(settings.iter().cloned().collect());
+    Arc::new(Connection { name: "mart".into(), kind, endpoint, settings })
 }
 
 fn rows_of_file(path: &PathBuf, sql: &str) -> Vec<String> {

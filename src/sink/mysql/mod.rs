@@ -23,7 +23,7 @@ use self::session::Session;
 use super::settings::{self, TableOptions};
 use super::target::TableTemplate;
 use super::{Durable, Sink, SinkKind, SinkRoute, Written, cursor_row};
-use crate::client::mysql::{self, place};
+use crate::client::{mysql, place};
 use crate::error::{Error, Kind, Result};
 use crate::model::change::Batch;
 use crate::model::connection::Connection;

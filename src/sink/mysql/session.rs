@@ -7,7 +7,7 @@ use std::time::Duration;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Params, Value as SqlValue};
 
-use super::statement::{Plan, parameters, present};
+use super::statement::{Plan, parameters};
 use super::table::{Target, add_columns, create_table, quote};
 use super::types::{Flavor, parameter};
 use super::{Config, SchemaPair, failure};
@@ -18,11 +18,12 @@ use crate::model::position::Cursor;
 use crate::model::row::Row;
 use crate::model::schema::TableSchema;
 use crate::model::value::{Timestamp, Value};
-use crate::sink::compact::{Run, RunKind, by_key, in_order, values_move};
+use crate::sink::actions::{Action, Planned, actions};
+use crate::sink::compact::{Run, RunKind};
 use crate::sink::cursor_row;
 use crate::sink::plan_cache::PlanCache;
 use crate::sink::settings::Mode;
-use crate::sink::step::{Step, describe_key, filled, require_whole, steps};
+use crate::sink::step::{Step, data_error, exactly_one, filled, no_such_row, present, require_whole, steps};
 
 /// Prepared statements that are kept; a few for each table and number of rows.
 const STATEMENTS_MAX: usize = 256;
@@ -161,47 +162,19 @@ impl Session {
                     }
                     _ => None,
                 };
-                planned.push((change, step, plan, find));
+                planned.push(Planned { change, step, plan, find });
             }
         }
         let mut rows = 0;
-        let mut queues = Queues::default();
-        for (change, step, plan, find) in planned {
-            let Some(plan) = plan else {
-                rows += self.flush(&mut queues).await?;
-                rows += self.clear(change).await?;
-                continue;
-            };
-            if is_plain(&step) {
-                if let Some(queue) = queues.push(&plan, step) {
-                    rows += self.apply(&queue).await?;
+        for action in actions(planned) {
+            rows += match action {
+                Action::Run { plan, run } => {
+                    self.run(&plan, &run).await?;
+                    run.rows.len() as u64
                 }
-            } else {
-                rows += self.flush(&mut queues).await?;
-                rows += self.single(&plan, find.as_deref(), step).await?;
-            }
-        }
-        rows += self.flush(&mut queues).await?;
-        Ok(rows)
-    }
-
-    async fn flush(&mut self, queues: &mut Queues<'_>) -> Result<u64> {
-        let mut rows = 0;
-        for queue in queues.take() {
-            rows += self.apply(&queue).await?;
-        }
-        Ok(rows)
-    }
-
-    async fn apply(&mut self, queue: &Queue<'_>) -> Result<u64> {
-        let Queue { plan, steps } = queue;
-        let must_keep_order = plan.linked
-            || plan.has_further_unique && values_move(steps, &plan.key, plan.further_unique.as_deref());
-        let runs = if must_keep_order { in_order(steps, &plan.key) } else { by_key(steps, &plan.key) };
-        let mut rows = 0;
-        for run in runs {
-            rows += run.rows.len() as u64;
-            self.run(plan, &run).await?;
+                Action::Single { plan, find, step } => self.single(&plan, find.as_deref(), step).await?,
+                Action::Clear(change) => self.clear(change).await?,
+            };
         }
         Ok(rows)
     }
@@ -211,11 +184,11 @@ impl Session {
         let columns: Vec<u16> = (0..first.schema.columns.len() as u16).collect();
         match run.kind {
             RunKind::Remove => self
-                .many(plan, &run.rows, &plan.key, |rows| plan.delete(rows))
+                .many(plan, &run.rows, &plan.constraints.key, |rows| plan.delete(rows))
                 .await
                 .map_err(Failed::into_error),
             // ON DUPLICATE KEY would also fire on a further unique key, and then write to a row that is not meant.
-            RunKind::Insert | RunKind::Write if !plan.has_further_unique => self
+            RunKind::Insert | RunKind::Write if !plan.constraints.has_further_unique() => self
                 .many(plan, &run.rows, &columns, |rows| plan.upsert(&columns, rows))
                 .await
                 .map_err(Failed::into_error),
@@ -235,7 +208,8 @@ impl Session {
     async fn one_by_one(&mut self, plan: &Plan, rows: &[&Row], columns: &[u16]) -> Result<()> {
         let (update, insert) = (plan.update(columns), plan.insert(columns, 1));
         for row in rows {
-            if self.statement(plan, row, &update, &[(row, columns), (row, &plan.key)]).await? == 0 {
+            if self.statement(plan, row, &update, &[(row, columns), (row, &plan.constraints.key)]).await? == 0
+            {
                 self.statement(plan, row, &insert, &[(row, columns)]).await?;
             }
         }
@@ -297,7 +271,7 @@ impl Session {
         match step {
             Step::Put { row, .. } => {
                 let columns = present(row);
-                if !plan.has_further_unique {
+                if !plan.constraints.has_further_unique() {
                     self.statement(plan, row, &plan.upsert(&columns, 1), &[(row, &columns)]).await?;
                 } else {
                     self.one_by_one(plan, &[row], &columns).await?;
@@ -314,16 +288,13 @@ impl Session {
                     .statement(plan, key, &plan.update(&columns), &[(row, &columns), (key, &place)])
                     .await?;
                 match found {
-                    0 => Err(data_error(
-                        plan,
-                        key,
-                        "there is no such row, and the change holds only some of its columns",
-                    )
-                    .advice("set binlog_row_image = FULL at the source, or begin with a snapshot")),
+                    0 => Err(no_such_row(&plan.table, key)),
                     _ => Ok(1),
                 }
             }
-            Step::Remove { row } => self.statement(plan, row, &plan.delete(1), &[(row, &plan.key)]).await,
+            Step::Remove { row } => {
+                self.statement(plan, row, &plan.delete(1), &[(row, &plan.constraints.key)]).await
+            }
             Step::Add { row } => {
                 let columns = present(row);
                 self.statement(plan, row, &plan.insert(&columns, 1), &[(row, &columns)]).await
@@ -332,12 +303,12 @@ impl Session {
                 let (new, old) = (present(after), present(before));
                 let sql = plan.replace_one(&new, find.unwrap_or(plan), &old);
                 let found = self.statement(plan, before, &sql, &[(after, &new), (before, &old)]).await?;
-                exactly_one(plan, before, found)
+                exactly_one(&plan.table, before, found)
             }
             Step::RemoveOne { row } => {
                 let columns = present(row);
                 let found = self.statement(plan, row, &plan.delete_one(&columns), &[(row, &columns)]).await?;
-                exactly_one(plan, row, found)
+                exactly_one(&plan.table, row, found)
             }
             Step::Clear => Ok(0),
         }
@@ -544,57 +515,6 @@ impl Fitting<'_> {
     }
 }
 
-/// Steps that wait to be written together.
-#[derive(Default)]
-struct Queues<'a> {
-    /// One for each table that stands alone.
-    alone: Vec<Queue<'a>>,
-    /// Which of them belongs to a table.
-    places: HashMap<String, usize>,
-    /// The last run of the tables with foreign keys, whose order among each other is kept.
-    linked: Option<Queue<'a>>,
-}
-
-struct Queue<'a> {
-    plan: Arc<Plan>,
-    steps: Vec<Step<'a>>,
-}
-
-impl<'a> Queues<'a> {
-    /// Adds a step. A queue that has to be written before comes back.
-    fn push(&mut self, plan: &Arc<Plan>, step: Step<'a>) -> Option<Queue<'a>> {
-        let begin = || Queue { plan: plan.clone(), steps: vec![step] };
-        let queue = if plan.linked {
-            match &mut self.linked {
-                Some(queue) => queue,
-                none => {
-                    *none = Some(begin());
-                    return None;
-                }
-            }
-        } else {
-            match self.places.get(&plan.table) {
-                Some(&at) => &mut self.alone[at],
-                None => {
-                    self.places.insert(plan.table.clone(), self.alone.len());
-                    self.alone.push(begin());
-                    return None;
-                }
-            }
-        };
-        if Arc::ptr_eq(&queue.plan, plan) {
-            queue.steps.push(step);
-            return None;
-        }
-        Some(std::mem::replace(queue, begin()))
-    }
-
-    fn take(&mut self) -> impl Iterator<Item = Queue<'a>> + use<'a> {
-        self.places.clear();
-        std::mem::take(&mut self.alone).into_iter().chain(self.linked.take())
-    }
-}
-
 /// A statement that the server did not carry out.
 struct Failed {
     code: Option<u16>,
@@ -612,7 +532,7 @@ impl Failed {
             _ => String::new(),
         };
         let error = match failure(error, &format!("cannot write to table {}", plan.table)) {
-            error if error.kind() == Kind::Data => data_error(plan, row, &said),
+            error if error.kind() == Kind::Data => data_error(&plan.table, row, &said),
             error => error,
         };
         Failed { code, error }
@@ -632,32 +552,6 @@ fn not_changed(error: mysql_async::Error, name: &str) -> Error {
         _ => failure(error, &format!("cannot make or change table {name}"))
             .advice("make or change the table yourself, and set create_tables = off"),
     }
-}
-
-/// A whole row, written or removed by its key.
-fn is_plain(step: &Step<'_>) -> bool {
-    match step {
-        Step::Put { row, .. } => row.view().is_complete(),
-        Step::Remove { .. } => true,
-        _ => false,
-    }
-}
-
-fn exactly_one(plan: &Plan, row: &Row, found: u64) -> Result<u64> {
-    if found == 1 {
-        return Ok(1);
-    }
-    Err(data_error(plan, row, "the target has no row that equals the one before the change").advice(
-        "the target was changed by something else, or begun without a snapshot; give the table a key, or begin again \
-         with a snapshot",
-    ))
-}
-
-fn data_error(plan: &Plan, row: &Row, why: &str) -> Error {
-    Error::new(
-        Kind::Data,
-        format!("table {} does not take the row with {}: {why}", plan.table, describe_key(row)),
-    )
 }
 
 /// A server's message without the value that it quotes: `Duplicate entry 'x' for key 'y'`.

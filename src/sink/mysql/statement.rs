@@ -4,12 +4,13 @@ use mysql_async::Value as SqlValue;
 
 use super::table::{Target, quote};
 use super::types::{Flavor, comparison_mark, is_text, parameter};
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::model::row::Row;
 use crate::model::schema::TableSchema;
 use crate::model::value::Value;
+use crate::sink::actions::{Constraints, TablePlan};
 use crate::sink::settings::{OP_COLUMN, SEQ_COLUMN, TIME_COLUMN};
-use crate::sink::step::{key_columns, key_names};
+use crate::sink::step::{key_columns, key_names, key_places};
 
 /// What is needed to write rows of one schema to one table.
 pub(super) struct Plan {
@@ -19,14 +20,8 @@ pub(super) struct Plan {
     pub quoted: String,
     /// Whether the target was checked for all columns, not only for the key.
     pub checked_columns: bool,
-    /// Positions of the key.
-    pub key: Vec<u16>,
-    /// Whether the target has unique keys besides this one.
-    pub has_further_unique: bool,
-    /// Their columns, where they are known.
-    pub further_unique: Option<Vec<u16>>,
-    /// Whether the order among tables matters.
-    pub linked: bool,
+    /// What ties the rows to each other.
+    pub constraints: Constraints,
     names: Vec<String>,
     key_names: Vec<String>,
     marks: Vec<String>,
@@ -35,15 +30,15 @@ pub(super) struct Plan {
 
 impl Plan {
     pub fn new(target: &Target, schema: &TableSchema, checked_columns: bool, flavor: Flavor) -> Plan {
-        let further_unique = target.further_unique(schema);
         Plan {
             table: target.name.clone(),
             quoted: quote(&target.name),
             checked_columns,
-            key: key_columns(schema).to_vec(),
-            has_further_unique: further_unique.as_ref().is_none_or(|columns| !columns.is_empty()),
-            further_unique,
-            linked: target.linked,
+            constraints: Constraints {
+                key: key_columns(schema).to_vec(),
+                further_unique: target.further_unique(schema),
+                linked: target.linked,
+            },
             names: schema.columns.iter().map(|column| quote(&column.name)).collect(),
             key_names: key_names(schema).into_iter().map(str::to_owned).collect(),
             marks: schema.columns.iter().map(|column| comparison_mark(&column.ty, flavor)).collect(),
@@ -98,8 +93,8 @@ impl Plan {
     /// Deletes `rows` rows by their keys.
     pub fn delete(&self, rows: usize) -> String {
         let one = self.key_condition();
-        if self.key.len() == 1 {
-            let at = usize::from(self.key[0]);
+        if self.constraints.key.len() == 1 {
+            let at = usize::from(self.constraints.key[0]);
             let marks = vec![self.marks[at].as_str(); rows].join(",");
             return format!("DELETE FROM {} WHERE {} IN ({marks})", self.quoted, self.names[at]);
         }
@@ -129,20 +124,12 @@ impl Plan {
 
     /// Where the key's columns are in rows of another schema.
     pub fn key_in(&self, schema: &TableSchema) -> Result<Vec<u16>> {
-        let place = |name: &String| {
-            schema.column(name).map(|at| at as u16).ok_or_else(|| {
-                Error::new(
-                    Kind::Data,
-                    format!("an image of table {} lacks the key column {name}", self.table),
-                )
-            })
-        };
-        self.key_names.iter().map(place).collect()
+        key_places(&self.table, &self.key_names, schema)
     }
 
     fn key_condition(&self) -> String {
         let one = |&at: &u16| format!("{}={}", self.names[usize::from(at)], self.marks[usize::from(at)]);
-        self.key.iter().map(one).collect::<Vec<_>>().join(" AND ")
+        self.constraints.key.iter().map(one).collect::<Vec<_>>().join(" AND ")
     }
 
     fn equal_condition(&self, columns: &[u16]) -> String {
@@ -158,10 +145,14 @@ impl Plan {
     }
 }
 
-/// Positions of the columns that are in the image.
-pub(super) fn present(row: &Row) -> Vec<u16> {
-    let view = row.view();
-    (0..row.schema.columns.len()).filter(|&at| view.is_present(at)).map(|at| at as u16).collect()
+impl TablePlan for Plan {
+    fn table(&self) -> &str {
+        &self.table
+    }
+
+    fn constraints(&self) -> &Constraints {
+        &self.constraints
+    }
 }
 
 /// Appends these columns of a row as parameters.

@@ -9,6 +9,7 @@ use crate::error::{Error, Kind, Result};
 use crate::model::schema::{ColumnType, TableSchema};
 use crate::sink::settings::{Mode, OP_COLUMN, SEQ_COLUMN, TIME_COLUMN, TableOptions};
 use crate::sink::step::{key_columns, key_names};
+use crate::sink::unique::{UniqueKey, further_unique, unique_keys};
 
 /// Most bytes of a row, with some left for what lode does not count.
 const ROW_BYTES_MAX: u64 = 60_000;
@@ -20,12 +21,6 @@ pub(super) struct Target {
     unique: Vec<UniqueKey>,
     /// Whether a foreign key begins or ends here, so that the order among tables matters.
     pub linked: bool,
-}
-
-struct UniqueKey {
-    columns: Vec<String>,
-    /// Whether it is over whole columns; over parts or expressions it identifies no row.
-    whole: bool,
 }
 
 impl Target {
@@ -80,7 +75,7 @@ impl Target {
                 .into_iter()
                 .map(|(name, data_type, scale, fraction)| TargetColumn { name, data_type, scale, fraction })
                 .collect(),
-            unique: unique_keys(parts),
+            unique: unique_keys(parts.into_iter().map(|(key, column, part)| (key, column, part.is_none()))),
             linked: links.is_some(),
         }))
     }
@@ -171,28 +166,11 @@ impl Target {
     /// Positions in `schema` of all columns in unique keys other than the row's own key. `None`: a key's columns cannot
     /// be told from rows of this schema.
     pub fn further_unique(&self, schema: &TableSchema) -> Option<Vec<u16>> {
-        let key = key_names(schema);
-        let mut columns = Vec::new();
-        for unique in self.unique.iter().filter(|unique| !unique.is(&key)) {
-            if unique.columns.is_empty() {
-                return None;
-            }
-            for name in &unique.columns {
-                columns.push(schema.column(name)? as u16);
-            }
-        }
-        Some(columns)
+        further_unique(&self.unique, &key_names(schema), |name| schema.column(name))
     }
 
     fn column(&self, name: &str) -> Option<&TargetColumn> {
         self.columns.iter().find(|column| same(&column.name, name))
-    }
-}
-
-impl UniqueKey {
-    fn is(&self, key: &[&str]) -> bool {
-        let has = |part: &&str| self.columns.iter().any(|column| same(column, part));
-        self.whole && self.columns.len() == key.len() && key.iter().all(has)
     }
 }
 
@@ -259,23 +237,6 @@ fn definition(name: &str, ty: &ColumnType, short: bool, not_null: bool) -> Strin
         (true, _) => "NOT NULL",
     };
     format!("{} {} {null}", quote(name), declaration(ty, short))
-}
-
-fn unique_keys(parts: Vec<(String, Option<String>, Option<u64>)>) -> Vec<UniqueKey> {
-    let mut keys: Vec<(String, UniqueKey)> = Vec::new();
-    for (index, column, length) in parts {
-        let at = match keys.iter().position(|(name, _)| *name == index) {
-            Some(at) => at,
-            None => {
-                keys.push((index, UniqueKey { columns: Vec::new(), whole: true }));
-                keys.len() - 1
-            }
-        };
-        let key = &mut keys[at].1;
-        key.whole &= column.is_some() && length.is_none();
-        key.columns.extend(column);
-    }
-    keys.into_iter().map(|(_, key)| key).collect()
 }
 
 fn same(a: &str, b: &str) -> bool {

@@ -8,7 +8,7 @@ use super::writer::{db_error, first};
 use crate::error::{Error, Kind, Result};
 use crate::model::schema::{ColumnType, TableSchema};
 use crate::sink::settings::{Mode, OP_COLUMN, SEQ_COLUMN, TIME_COLUMN, TableOptions};
-use crate::sink::step::{exceeds_i64, key_columns, key_names};
+use crate::sink::step::{exceeds_i64, key_columns, key_names, key_places};
 
 /// A table as the database has it.
 pub(super) struct Target {
@@ -198,9 +198,9 @@ pub(super) struct Plan {
     /// Whether the target was checked for all columns, not only for the key.
     pub checked_columns: bool,
     /// Positions of all columns.
-    pub all: Vec<usize>,
+    pub all: Vec<u16>,
     /// Positions of the key.
-    pub key: Vec<usize>,
+    pub key: Vec<u16>,
     /// Writes a complete row by its key.
     pub put: String,
     /// Deletes by the key.
@@ -217,8 +217,8 @@ impl Plan {
         let mut plan = Plan {
             table: target.name.clone(),
             checked_columns,
-            all: (0..schema.columns.len()).collect(),
-            key: key_columns(schema).iter().map(|&at| usize::from(at)).collect(),
+            all: (0..schema.columns.len() as u16).collect(),
+            key: key_columns(schema).to_vec(),
             put: String::new(),
             remove: String::new(),
             quoted: quote(&target.name),
@@ -243,7 +243,7 @@ impl Plan {
     }
 
     /// Inserts these columns, or updates them where the key is there already.
-    pub fn put_some(&self, columns: &[usize]) -> String {
+    pub fn put_some(&self, columns: &[u16]) -> String {
         let mut sql = self.insert(columns);
         let _ = write!(sql, " ON CONFLICT ({}) DO ", self.list(&self.key));
         let mut sets = columns.iter().filter(|at| !self.key.contains(at)).peekable();
@@ -251,13 +251,14 @@ impl Plan {
             sql.push_str("NOTHING");
             return sql;
         }
-        let sets: Vec<_> = sets.map(|&at| format!("{0} = excluded.{0}", self.names[at])).collect();
+        let sets: Vec<_> =
+            sets.map(|&at| format!("{0} = excluded.{0}", self.names[usize::from(at)])).collect();
         let _ = write!(sql, "UPDATE SET {}", sets.join(", "));
         sql
     }
 
     /// Inserts these columns.
-    pub fn insert(&self, columns: &[usize]) -> String {
+    pub fn insert(&self, columns: &[u16]) -> String {
         if columns.is_empty() {
             return format!("INSERT INTO {} DEFAULT VALUES", self.quoted);
         }
@@ -265,39 +266,31 @@ impl Plan {
     }
 
     /// Inserts these columns, operation, number and time.
-    pub fn append(&self, columns: &[usize]) -> String {
-        let mut names: Vec<_> = columns.iter().map(|&at| self.names[at].clone()).collect();
+    pub fn append(&self, columns: &[u16]) -> String {
+        let mut names: Vec<_> = columns.iter().map(|&at| self.names[usize::from(at)].clone()).collect();
         names.extend(APPENDED.map(|(name, _)| quote(name)));
         format!("INSERT INTO {} ({}) VALUES ({})", self.quoted, names.join(", "), marks(names.len()))
     }
 
     /// Updates these columns in the row of a key.
-    pub fn patch(&self, columns: &[usize]) -> String {
+    pub fn patch(&self, columns: &[u16]) -> String {
         let key = self.conditions(&self.key, " = ?");
         format!("UPDATE {} SET {} WHERE {key}", self.quoted, self.assignments(columns))
     }
 
     /// Updates these columns in one of the rows that equal another in `found` columns of its schema.
-    pub fn replace_one(&self, columns: &[usize], other: &Plan, found: &[usize]) -> String {
+    pub fn replace_one(&self, columns: &[u16], other: &Plan, found: &[u16]) -> String {
         format!("UPDATE {} SET {} WHERE {}", self.quoted, self.assignments(columns), other.one_equal(found))
     }
 
     /// Deletes one of the rows that equal another in these columns.
-    pub fn remove_one(&self, columns: &[usize]) -> String {
+    pub fn remove_one(&self, columns: &[u16]) -> String {
         format!("DELETE FROM {} WHERE {}", self.quoted, self.one_equal(columns))
     }
 
     /// Where the key's columns are in rows of another schema.
-    pub fn key_in(&self, schema: &TableSchema) -> Result<Vec<usize>> {
-        let place = |name: &String| {
-            schema.column(name).ok_or_else(|| {
-                Error::new(
-                    Kind::Data,
-                    format!("an image of table {} lacks the key column {name}", self.table),
-                )
-            })
-        };
-        self.key_names.iter().map(place).collect()
+    pub fn key_in(&self, schema: &TableSchema) -> Result<Vec<u16>> {
+        key_places(&self.table, &self.key_names, schema)
     }
 
     /// Whether the target would change a number above the largest signed one.
@@ -305,23 +298,31 @@ impl Plan {
         self.too_small.iter().any(|name| name == column)
     }
 
-    fn one_equal(&self, columns: &[usize]) -> String {
+    fn one_equal(&self, columns: &[u16]) -> String {
         // The source told rows apart by their bytes; a collation of the target must not.
         let equal = self.conditions(columns, " COLLATE BINARY IS ?");
         let condition = if columns.is_empty() { "1" } else { &equal };
         format!("{0} = (SELECT {0} FROM {1} WHERE {condition} LIMIT 1)", self.rowid, self.quoted)
     }
 
-    fn assignments(&self, columns: &[usize]) -> String {
-        columns.iter().map(|&at| format!("{} = ?", self.names[at])).collect::<Vec<_>>().join(", ")
+    fn assignments(&self, columns: &[u16]) -> String {
+        columns
+            .iter()
+            .map(|&at| format!("{} = ?", self.names[usize::from(at)]))
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 
-    fn conditions(&self, columns: &[usize], test: &str) -> String {
-        columns.iter().map(|&at| format!("{}{test}", self.names[at])).collect::<Vec<_>>().join(" AND ")
+    fn conditions(&self, columns: &[u16], test: &str) -> String {
+        columns
+            .iter()
+            .map(|&at| format!("{}{test}", self.names[usize::from(at)]))
+            .collect::<Vec<_>>()
+            .join(" AND ")
     }
 
-    fn list(&self, columns: &[usize]) -> String {
-        columns.iter().map(|&at| self.names[at].as_str()).collect::<Vec<_>>().join(", ")
+    fn list(&self, columns: &[u16]) -> String {
+        columns.iter().map(|&at| self.names[usize::from(at)].as_str()).collect::<Vec<_>>().join(", ")
     }
 }
 

@@ -17,7 +17,9 @@ use crate::model::value::Value;
 use crate::sink::cursor_row;
 use crate::sink::plan_cache::PlanCache;
 use crate::sink::settings::Mode;
-use crate::sink::step::{Step, describe_key, filled, require_whole, steps, widen};
+use crate::sink::step::{
+    Step, data_error, describe_key, exactly_one, filled, no_such_row, present, require_whole, steps, widen,
+};
 
 /// Prepared statements that are kept; a few for each table.
 const STATEMENTS_MAX: usize = 512;
@@ -129,11 +131,7 @@ impl Writer {
                 if found == 1 {
                     return Ok(1);
                 }
-                Err(run
-                    .data_error("there is no such row, and the change holds only some of its columns")
-                    .advice(
-                        "set binlog_row_image = FULL at the source, or full_rows, or begin with a snapshot",
-                    ))
+                Err(no_such_row(&plan.table, key))
             }
             Step::Remove { row } => run.execute(&plan.remove, &[(row, &plan.key)]),
             Step::Add { row } => {
@@ -145,11 +143,11 @@ impl Writer {
                 let find = self.plan(&change.table, &before.schema, false)?;
                 let run = Run { db: &self.db, plan: &find, row: before };
                 let sql = plan.replace_one(&new, &find, &old);
-                run.exactly_one(run.execute(&sql, &[(after, &new), (before, &old)])?)
+                exactly_one(&plan.table, before, run.execute(&sql, &[(after, &new), (before, &old)])?)
             }
             Step::RemoveOne { row } => {
                 let present = present(row);
-                run.exactly_one(run.execute(&plan.remove_one(&present), &[(row, &present)])?)
+                exactly_one(&plan.table, row, run.execute(&plan.remove_one(&present), &[(row, &present)])?)
             }
             Step::Clear => self.clear(change),
         }
@@ -264,7 +262,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     /// Runs `sql` with these columns of these rows as parameters; gives the number of rows that it touched.
-    fn execute(&self, sql: &str, parameters: &[(&Row, &[usize])]) -> Result<u64> {
+    fn execute(&self, sql: &str, parameters: &[(&Row, &[u16])]) -> Result<u64> {
         let mut statement = self.db.prepare_cached(sql).map_err(|error| self.failed(error))?;
         let mut at = 0;
         for (row, columns) in parameters {
@@ -273,34 +271,12 @@ impl Run<'_> {
         statement.raw_execute().map(|rows| rows as u64).map_err(|error| self.failed(error))
     }
 
-    fn exactly_one(&self, found: u64) -> Result<u64> {
-        if found == 1 {
-            return Ok(1);
-        }
-        Err(self.data_error("the target has no row that equals the one before the change")
-            .advice("the target was changed by something else, or begun without a snapshot; give the table a key, or begin again with a snapshot"))
-    }
-
     fn failed(&self, error: rusqlite::Error) -> Error {
         match db_error(error, &self.plan.table) {
-            error if error.kind() == Kind::Data => self.data_error(error.message()),
+            error if error.kind() == Kind::Data => data_error(&self.plan.table, self.row, error.message()),
             error => error,
         }
     }
-
-    fn data_error(&self, why: &str) -> Error {
-        let Plan { table, .. } = self.plan;
-        Error::new(
-            Kind::Data,
-            format!("table {table} does not take the row with {}: {why}", describe_key(self.row)),
-        )
-    }
-}
-
-/// Positions of the columns that are in the image.
-fn present(row: &Row) -> Vec<usize> {
-    let view = row.view();
-    (0..row.schema.columns.len()).filter(|&at| view.is_present(at)).collect()
 }
 
 /// Binds columns of a row behind the parameter `at`, which is moved on.
@@ -308,7 +284,7 @@ fn bind(
     statement: &mut CachedStatement<'_>,
     at: &mut usize,
     row: &Row,
-    columns: &[usize],
+    columns: &[u16],
     plan: &Plan,
 ) -> Result<()> {
     let mut bind_one = |column: usize, value: Option<Value<'_>>| {
@@ -336,7 +312,7 @@ fn bind(
     };
     // Columns lie one behind the other; walking through the row once is cheaper than jumping.
     if columns.is_sorted() {
-        let mut wanted = columns.iter().copied().peekable();
+        let mut wanted = columns.iter().map(|&at| usize::from(at)).peekable();
         for (column, value) in row.view().values().enumerate() {
             if wanted.next_if_eq(&column).is_some() {
                 bind_one(column, value)?;
@@ -344,7 +320,7 @@ fn bind(
         }
         return Ok(());
     }
-    columns.iter().try_for_each(|&column| bind_one(column, row.view().get(column)))
+    columns.iter().map(|&at| usize::from(at)).try_for_each(|column| bind_one(column, row.view().get(column)))
 }
 
 fn to_sql(value: Value<'_>) -> ToSqlOutput<'_> {

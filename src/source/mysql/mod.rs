@@ -84,7 +84,7 @@ impl Source for MysqlSource {
 
 impl MysqlSource {
     fn place(&self) -> String {
-        client::place(&self.connection)
+        crate::client::place(&self.connection)
     }
 
     async fn connect(&self) -> Result<(Conn, Server)> {

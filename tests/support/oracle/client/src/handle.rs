@@ -1,6 +1,7 @@
 //! Handles and descriptors: what ODPI-C holds pointers to.
 
 use std::ptr;
+use std::sync::Arc;
 
 use crate::bind::Bind;
 use crate::datetime::{Interval, Timestamp};
@@ -22,7 +23,8 @@ pub enum Handle {
     Bind(Bind),
     Define(Define),
     /// A column of a query, as `OCIParamGet` hands it out.
-    Column(Column),
+    /// Shared with its statement: its name is read after the handle is freed.
+    Column(Arc<Column>),
     Lob(Lob),
     Timestamp(Timestamp),
     Interval(Interval),

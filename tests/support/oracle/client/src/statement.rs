@@ -26,7 +26,7 @@ pub struct Statement {
     #[allow(clippy::vec_box)]
     pub binds: Vec<Box<Handle>>,
     pub defines: BTreeMap<u32, Box<Handle>>,
-    pub columns: Vec<Column>,
+    pub columns: Vec<Arc<Column>>,
     /// What a query found, all of it, and how much of it was fetched.
     rows: Vec<Vec<Cell>>,
     next_row: usize,
@@ -91,7 +91,8 @@ impl Statement {
     fn query(&mut self, service: &mut Service, row: &[&dyn ToDbValue]) -> Result<(), Failure> {
         let (columns, rows) = service.with(|connection| {
             let cursor = connection.query(&self.sql, row)?;
-            let columns: Vec<Column> = cursor.columns().iter().map(Column::of).collect();
+            let columns: Vec<Arc<Column>> =
+                cursor.columns().iter().map(|column| Arc::new(Column::of(column))).collect();
             let mut rows = Vec::new();
             for row in cursor {
                 let row = row?;
