@@ -4,6 +4,8 @@
 mod follow;
 #[path = "store/mongodb.rs"]
 mod in_mongodb;
+#[path = "store/whole.rs"]
+mod whole;
 #[path = "store/writers.rs"]
 mod writers;
 

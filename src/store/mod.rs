@@ -114,6 +114,17 @@ pub trait LogReader: Send + Sync {
 
     /// Figures for people.
     fn stat(&self) -> LogStat;
+
+    /// The first entry of the first of `blocks` of which the store shows people something else than its bytes say;
+    /// `None` when all is well, and for a store that shows nothing but bytes. Reading never looks at what is shown, so
+    /// only a check of the whole log asks for it.
+    ///
+    /// # Errors
+    /// `Unavailable` when a remote store is away.
+    async fn misshown(&self, blocks: &[Arc<Block>]) -> Result<Option<Seq>> {
+        let _ = blocks;
+        Ok(None)
+    }
 }
 
 /// An open log, and the right to write into it: one writer, any number of readers.

@@ -58,7 +58,8 @@ impl Findings {
 /// - entries are numbered without a hole, and each block says how many it has;
 /// - blocks with a commit end with one, and the log ends with the commit that its tail names;
 /// - every change names a schema that the catalog has; every schema and selection of tables is the catalog's;
-/// - within a file of the source, positions never go back.
+/// - within a file of the source, positions never go back;
+/// - what the store shows people of a block is what its bytes say.
 ///
 /// Memory stays bounded, whatever the log's size. `progress` is told how far it is. What retention drops meanwhile is
 /// left out. Cancel-safe.
@@ -87,7 +88,13 @@ pub async fn verify(log: &dyn LogReader, mut progress: impl FnMut(&Findings)) ->
         if blocks.is_empty() {
             return Ok(findings.damaged(&damage("the log gives nothing for an entry before its end")));
         }
+        let misshown = log.misshown(&blocks).await?;
         for block in &blocks {
+            if misshown == Some(block.first) {
+                return Ok(
+                    findings.damaged(&damage("what the store shows of this block is not what its bytes say"))
+                );
+            }
             if let Err(error) = check.block(block, findings.whole_to) {
                 return Ok(findings.damaged(&error));
             }

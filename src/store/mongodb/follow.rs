@@ -119,6 +119,10 @@ impl LogReader for Follower {
     fn stat(&self) -> LogStat {
         self.view.stat()
     }
+
+    async fn misshown(&self, blocks: &[Arc<Block>]) -> Result<Option<Seq>> {
+        self.view.misshown(blocks).await
+    }
 }
 
 /// Tells when the head has changed.

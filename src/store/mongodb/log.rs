@@ -120,6 +120,10 @@ impl LogReader for MongoLog {
     fn stat(&self) -> LogStat {
         self.view.stat()
     }
+
+    async fn misshown(&self, blocks: &[Arc<Block>]) -> Result<Option<Seq>> {
+        self.view.misshown(blocks).await
+    }
 }
 
 #[async_trait]

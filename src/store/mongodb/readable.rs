@@ -3,6 +3,8 @@
 //! Values are as [`crate::client::mongodb::value`] says; of a large one its beginning is shown, and its length. A column that
 //! the source left out of its log is left out here.
 
+use mongodb::bson::RawDocument;
+
 use crate::client::mongodb::bson::Bson;
 use crate::client::mongodb::value;
 use crate::model::block::{Block, ChangeEntry, Entry, Malformed, SchemaBook};
@@ -58,6 +60,22 @@ pub(super) fn write_changes(bson: &mut Bson, block: &Block, schemas: &SchemaBook
         bson.int32("unshown", unshown);
     }
     Ok(())
+}
+
+/// Whether a document shows the changes of `block` as [`write_changes`] wrote them.
+pub(super) fn shows(document: &RawDocument, block: &Block, schemas: &SchemaBook) -> bool {
+    let mut expected = Bson::new(block.payload.len());
+    if write_changes(&mut expected, block, schemas).is_err() {
+        return false;
+    }
+    let expected = expected.finish();
+    let Ok(expected) = RawDocument::from_bytes(&expected) else { return false };
+    let parts = |document: &RawDocument| {
+        let first = document.get_i64("first").unwrap_or(block.first.0 as i64);
+        let changes = document.get_array("changes").map(|changes| changes.as_bytes().to_vec()).ok();
+        (first, changes, document.get_i32("unshown").ok())
+    };
+    parts(document) == parts(expected)
 }
 
 /// A commit in a block.

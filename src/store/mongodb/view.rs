@@ -11,6 +11,7 @@ use mongodb::options::FindOptions;
 use super::collections::Collections;
 use super::document::{Packed, part_id};
 use super::head::{Head, Horizon};
+use super::readable;
 use crate::client::mongodb::answer;
 use crate::error::{Error, Kind, Result};
 use crate::model::block::{Block, Malformed};
@@ -328,6 +329,25 @@ impl View {
             packed.push(one);
         }
         Ok(packed)
+    }
+
+    /// As [`LogReader::misshown`](crate::store::LogReader::misshown).
+    pub async fn misshown(&self, blocks: &[Arc<Block>]) -> Result<Option<Seq>> {
+        let (Some(first), Some(last)) = (blocks.first(), blocks.last()) else { return Ok(None) };
+        let mut filter = self.visible();
+        filter.insert("first", doc! { "$gte": first.first.0 as i64, "$lte": last.first.0 as i64 });
+        let find = self.place.blocks.find(filter).sort(doc! { "_id": 1 });
+        let find = find.projection(doc! { "first": 1, "changes": 1, "unshown": 1 });
+        let doing = "cannot read the log";
+        let mut shown = answer(doing, async { find.await }).await?;
+        let schemas = self.state().knowledge.schemas.clone();
+        for block in blocks {
+            let is_next = answer(doing, shown.advance()).await?;
+            if !is_next || !readable::shows(shown.current(), block, &schemas) {
+                return Ok(Some(block.first));
+            }
+        }
+        Ok(None)
     }
 
     /// Fetches the rest of a block that has more bytes than one document takes.
