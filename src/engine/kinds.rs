@@ -2,8 +2,7 @@
 
 use crate::check::Kinds;
 use crate::client::{mongodb, mysql, oracle};
-use crate::model::spec::{EndpointSpec, KindSpec, SettingSpec, SettingType, SinkSpec, TargetSpec};
-use crate::sink::settings::{BATCH, MODE};
+use crate::model::spec::{EndpointSpec, KindSpec, SettingSpec, SettingType};
 use crate::sink::{self, jsonl, null, sqlite};
 use crate::source;
 
@@ -84,7 +83,7 @@ const MONGODB: KindSpec = KindSpec {
     endpoint: mongodb::ENDPOINT,
     connection: mongodb::CONNECTION,
     source: None,
-    sink: Some(SinkSpec { target: TargetSpec::Table, settings: &[BATCH, MODE, THREADS] }),
+    sink: Some(sink::mongodb::SPEC),
     log: Some(&[]),
     not_built_in: None,
 };
@@ -138,13 +137,6 @@ const TLS_CA: SettingSpec = SettingSpec::new(
     SettingType::Path,
     None,
     "With tls: a PEM file of the authorities to trust in place of the public ones.",
-);
-
-const THREADS: SettingSpec = SettingSpec::new(
-    "threads",
-    SettingType::Integer { min: 1, max: 64, unit: "writers" },
-    Some("1"),
-    "How many writers share the keys among them.",
 );
 
 #[cfg(test)]

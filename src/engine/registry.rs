@@ -31,6 +31,7 @@ impl Registry {
             ("mysql", Arc::new(crate::sink::mysql::Mysql)),
             ("oracle", Arc::new(crate::sink::oracle::Oracle)),
             ("sqlite", Arc::new(crate::sink::sqlite::Sqlite)),
+            ("mongodb", Arc::new(crate::sink::mongodb::Mongodb)),
             ("jsonl", Arc::new(crate::sink::jsonl::Jsonl)),
             ("null", Arc::new(crate::sink::null::Null)),
         ];

@@ -1,6 +1,7 @@
 //! Sinks: where changes go. A sink knows rows and cursors; it knows no source and no store.
 
 pub mod jsonl;
+pub mod mongodb;
 pub mod mysql;
 pub mod null;
 pub mod oracle;

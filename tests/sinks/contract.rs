@@ -32,7 +32,7 @@ const ALL_USERS: &str = "SELECT id, email FROM users";
 
 #[tokio::test]
 async fn rows_come_change_and_go() {
-    for target in Target::all().await {
+    for target in Target::every().await {
         let mut sink = target.sink();
         assert_eq!(sink.open().await.unwrap(), None);
         let written = sink
@@ -55,7 +55,7 @@ async fn rows_come_change_and_go() {
 
 #[tokio::test]
 async fn unique_values_may_move_between_rows() {
-    for target in Target::all().await {
+    for target in Target::every().await {
         target.run(WITH_UNIQUE_EMAIL).await;
         let mut sink = target.sink();
         sink.open().await.unwrap();
@@ -139,7 +139,7 @@ async fn a_unique_key_that_cannot_be_null_stands_in_for_the_primary_key() {
     let codes =
         schema("codes", &[("loose", INT, true), ("code", TEXT, false), ("n", INT, true)], &[], &[&[0], &[1]]);
     let code = |code: &str, n| row(&codes, &[Null, text(code), Int(n)]);
-    for target in Target::all().await {
+    for target in Target::every().await {
         let mut sink = target.sink();
         sink.open().await.unwrap();
         let changes = vec![
@@ -155,7 +155,7 @@ async fn a_unique_key_that_cannot_be_null_stands_in_for_the_primary_key() {
 
 #[tokio::test]
 async fn a_transaction_that_is_not_complete_is_never_seen() {
-    for target in Target::all().await {
+    for target in Target::every().await {
         let mut sink = target.sink();
         sink.open().await.unwrap();
         sink.write(batch(vec![insert(user(1, "a"))], 1)).await.unwrap();
@@ -181,7 +181,7 @@ async fn a_transaction_that_is_not_complete_is_never_seen() {
 async fn an_earlier_writer_is_fenced() {
     // The fence is told by the server itself, and MySQL has a mind of its own about numbers.
     let mysql = MySql::start(&[]).await;
-    for target in Target::all().await.into_iter().chain([Target::on(&mysql).await]) {
+    for target in Target::every().await.into_iter().chain([Target::on(&mysql).await]) {
         let (mut old, mut new) = (target.sink(), target.sink());
         old.open().await.unwrap();
         old.write(batch(vec![insert(user(1, "a"))], 1)).await.unwrap();
@@ -250,7 +250,7 @@ async fn foreign_keys_see_the_order_of_the_log() {
 #[tokio::test]
 async fn partial_images_change_only_what_they_hold() {
     let wide = schema("wide", &[("id", INT, false), ("a", TEXT, true), ("b", INT, true)], &[0], &[]);
-    for target in Target::all().await {
+    for target in Target::every().await {
         let mut sink = target.sink();
         sink.open().await.unwrap();
         let key = |id| some(&wide, &[Some(Int(id)), None, None]);
@@ -276,7 +276,7 @@ async fn partial_images_change_only_what_they_hold() {
 #[tokio::test]
 async fn absent_values_do_not_become_null() {
     let wide = schema("wide", &[("id", INT, false), ("a", TEXT, true), ("b", INT, true)], &[0], &[]);
-    for target in Target::all().await {
+    for target in Target::every().await {
         let mut sink = target.sink();
         sink.open().await.unwrap();
         let part = some(&wide, &[Some(Int(2)), None, Some(Int(2))]);
@@ -349,7 +349,7 @@ async fn a_table_may_grow_in_the_middle_of_a_transaction() {
     let later =
         schema("users", &[("id", INT, false), ("name", TEXT, true), ("email", TEXT, true)], &[0], &[]);
     let other = schema("others", &[("id", INT, false)], &[0], &[]);
-    for target in Target::all().await {
+    for target in Target::every().await {
         let mut sink = target.sink();
         sink.open().await.unwrap();
         sink.write(batch(vec![insert(user(1, "a"))], 1)).await.unwrap();
@@ -379,7 +379,7 @@ async fn a_table_may_grow_in_the_middle_of_a_transaction() {
 
 #[tokio::test]
 async fn appended_tables_hold_every_change() {
-    for target in Target::all().await {
+    for target in Target::every().await {
         let append = [("mode", Setting::Choice("append"))];
         let mut sink = target.sink_with("p", "ods_*", &append);
         sink.open().await.unwrap();

@@ -9,7 +9,7 @@ use lode::model::value::{Date, DateTime, Time, Timestamp, Value};
 use crate::target::*;
 
 /// Type, value, and how SQLite and MariaDB show it.
-fn cases() -> Vec<(ColumnType, Value<'static>, String, String)> {
+pub fn cases() -> Vec<(ColumnType, Value<'static>, String, String)> {
     let mut cases = Vec::new();
     let mut both = |ty: ColumnType, value: Value<'static>, shown: &str| {
         cases.push((ty, value, shown.to_owned(), shown.to_owned()));
@@ -174,7 +174,7 @@ async fn every_type_arrives_as_it_is() {
 
 #[tokio::test]
 async fn every_type_can_be_a_key() {
-    for target in Target::exact().await {
+    for target in Target::exact().await.into_iter().chain([Target::mongodb().await]) {
         let mut sink = target.sink();
         sink.open().await.unwrap();
         for (at, (ty, value, ..)) in cases().into_iter().enumerate() {
@@ -200,7 +200,7 @@ async fn every_type_can_be_a_key() {
 #[tokio::test]
 async fn keys_that_differ_for_the_source_differ_in_the_target() {
     let words = schema("words", &[("w", TEXT, false)], &[0], &[]);
-    for target in Target::exact().await {
+    for target in Target::exact().await.into_iter().chain([Target::mongodb().await]) {
         let mut sink = target.sink();
         sink.open().await.unwrap();
         let all = ["a", "A", "ä", "a ", "ss", "ß"];

@@ -200,6 +200,11 @@ fn mysql_ends_up_equal_to_the_source() {
 }
 
 #[test]
+fn mongodb_ends_up_equal_to_the_source() {
+    run(25, async || Target::mongodb().await);
+}
+
+#[test]
 fn oracle_ends_up_equal_to_the_source() {
     run(8, async || Target::oracle().await);
 }

@@ -1,4 +1,4 @@
-//! What sinks promise, held against SQLite, a real MariaDB, Oracle, and files.
+//! What sinks promise, held against SQLite, a real MariaDB, Oracle, MongoDB, and files.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -7,5 +7,6 @@ mod contract;
 mod exact;
 mod history;
 mod lines;
+mod mongodb;
 mod oracle;
 mod target;

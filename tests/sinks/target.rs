@@ -18,6 +18,8 @@ use lode::model::value::Value;
 use lode::sink::{Sink, SinkKind, SinkRoute};
 use mysql_async::prelude::Queryable;
 
+use crate::mongodb;
+use crate::support::mongodb::{MongoDb, shared_mongodb};
 use crate::support::oracle::Oracle;
 use crate::support::servers;
 
@@ -53,6 +55,23 @@ impl Target {
         let folder = tempfile::tempdir().unwrap();
         let endpoint = Endpoint::Path(folder.path().join("mart.db"));
         Target { kind: "sqlite", connection: connection("sqlite", endpoint, &[]), folder, oracle: None }
+    }
+
+    /// Those and the one that has documents, for tests that ask no more than its rows.
+    pub async fn every() -> Vec<Target> {
+        let mut all = Target::all().await;
+        all.push(Target::mongodb().await);
+        all
+    }
+
+    pub async fn mongodb() -> Target {
+        Target::documents(shared_mongodb())
+    }
+
+    /// A database of a MongoDB.
+    pub fn documents(server: &MongoDb) -> Target {
+        let connection = server.connection(&server.database());
+        Target { kind: "mongodb", connection, folder: tempfile::tempdir().unwrap(), oracle: None }
     }
 
     pub async fn mysql() -> Target {
@@ -112,6 +131,10 @@ impl Target {
         }
     }
 
+    pub fn connection(&self) -> Arc<Connection> {
+        self.connection.clone()
+    }
+
     pub fn sink(&self) -> Box<dyn Sink> {
         self.sink_with("p/shop/1", "*", &[])
     }
@@ -126,6 +149,7 @@ impl Target {
         };
         match self.kind {
             "sqlite" => lode::sink::sqlite::Sqlite.sink(route).unwrap(),
+            "mongodb" => lode::sink::mongodb::Mongodb.sink(route).unwrap(),
             "oracle" => lode::sink::oracle::Oracle.sink(route).unwrap(),
             _ => lode::sink::mysql::Mysql.sink(route).unwrap(),
         }
@@ -133,6 +157,9 @@ impl Target {
 
     /// Runs statements.
     pub async fn run(&self, sql: &str) {
+        if self.kind == "mongodb" {
+            return mongodb::run(&self.connection, sql).await;
+        }
         if let Some(OracleSchema { server, .. }) = &self.oracle {
             // The length of a text counts bytes there, unless it says otherwise.
             return server.run(&[&sql.replace("VARCHAR(40)", "VARCHAR2(40 CHAR)")]);
@@ -161,6 +188,7 @@ impl Target {
         }
         let mut rows = match &self.connection.endpoint {
             Endpoint::Path(path) => rows_of_file(path, sql),
+            Endpoint::Url { .. } if self.kind == "mongodb" => mongodb::rows(&self.connection, sql).await,
             Endpoint::Url { .. } => {
                 let mut conn = self.connect().await;
                 let rows: Vec<mysql_async::Row> = conn.query(sql).await.unwrap();

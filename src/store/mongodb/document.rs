@@ -8,8 +8,8 @@ use crc32fast::Hasher;
 use mongodb::bson::RawDocument;
 use mongodb::bson::raw::RawDocumentBuf;
 
-use super::bson::Bson;
 use super::readable::write_changes;
+use crate::client::mongodb::bson::Bson;
 use crate::error::{Error, Kind, Result};
 use crate::model::block::{Block, Commit, Entry, Malformed, SchemaBook};
 use crate::model::position::{LogEpoch, Position, Seq};

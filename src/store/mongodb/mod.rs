@@ -21,7 +21,6 @@
 //! **Dropped collections.** Each append looks whether the block before it is still there. A head that is gone, or has
 //! another epoch, takes no append.
 
-mod bson;
 mod collections;
 mod document;
 mod follow;

@@ -1,21 +1,12 @@
 //! The part of a block's document that is for people: its changes as plain BSON. lode itself never reads it.
 //!
-//! | column | BSON |
-//! |---|---|
-//! | integers | int, or long where the number needs it; unsigned ones beyond a long as decimal |
-//! | decimal | decimal, digit for digit; text when it has more than 34 digits |
-//! | float, double | double |
-//! | bit | long, or decimal |
-//! | timestamp | date; with microseconds, text in UTC that ends with `Z` |
-//! | date, datetime, time, zero dates | text as MySQL shows it |
-//! | text, enum, set, JSON | text |
-//! | bytes, geometry | binary |
-//!
-//! NULL is null, and a column that the source left out of its log is left out here.
+//! Values are as [`crate::client::mongodb::value`] says; of a large one its beginning is shown, and its length. A column that
+//! the source left out of its log is left out here.
 
 use mongodb::bson::RawDocument;
 
-use super::bson::{Bson, decimal128};
+use crate::client::mongodb::bson::Bson;
+use crate::client::mongodb::value;
 use crate::model::block::{Block, ChangeEntry, Entry, Malformed, SchemaBook};
 use crate::model::position::Seq;
 use crate::model::row::RowView;
@@ -141,25 +132,6 @@ fn write_row(bson: &mut Bson, view: &RowView<'_>, value_bytes_max: usize) {
 
 fn write_value(bson: &mut Bson, key: &str, value: &Value<'_>, bytes_max: usize) {
     match value {
-        Value::Null => bson.null(key),
-        Value::Bool(value) => bson.bool(key, *value),
-        Value::Int(value) => write_integer(bson, key, *value),
-        Value::UInt(value) | Value::Bit(value) => match i64::try_from(*value) {
-            Ok(value) => write_integer(bson, key, value),
-            Err(_) => write_decimal(bson, key, itoa::Buffer::new().format(*value)),
-        },
-        Value::Float(value) => bson.double(key, f64::from(*value)),
-        Value::Double(value) => bson.double(key, *value),
-        Value::Decimal(digits) => write_decimal(bson, key, digits),
-        Value::Year(year) => bson.int32(key, i32::from(*year)),
-        Value::Date(value) => bson.display(key, value),
-        Value::DateTime(value) => bson.display(key, value),
-        Value::Time(value) => bson.display(key, value),
-        Value::Timestamp(value) => match value.micros {
-            Some(micros) if value.fsp <= 3 => bson.date(key, micros.div_euclid(1000)),
-            Some(_) => bson.display(key, format_args!("{value}Z")),
-            None => bson.display(key, value),
-        },
         Value::Text(text) | Value::Json(text) if text.len() > bytes_max => {
             let mut end = SHOWN_BYTES;
             while !text.is_char_boundary(end) {
@@ -176,22 +148,6 @@ fn write_value(bson: &mut Bson, key: &str, value: &Value<'_>, bytes_max: usize) 
             bson.int64("bytes", bytes.len() as i64);
             bson.close(shortened);
         }
-        Value::Text(text) | Value::Json(text) => bson.text(key, text),
-        Value::Bytes(bytes) => bson.binary(key, bytes),
-    }
-}
-
-/// As the shell would write it: a number that fits is an int.
-fn write_integer(bson: &mut Bson, key: &str, value: i64) {
-    match i32::try_from(value) {
-        Ok(value) => bson.int32(key, value),
-        Err(_) => bson.int64(key, value),
-    }
-}
-
-fn write_decimal(bson: &mut Bson, key: &str, digits: &str) {
-    match decimal128(digits) {
-        Some(bytes) => bson.decimal(key, bytes),
-        None => bson.text(key, digits),
+        value => value::write_value(bson, key, value),
     }
 }

@@ -1,6 +1,9 @@
 //! Connections to MongoDB: the settings of a `connection x = mongodb "…"` statement, the log-in, and what the server's
 //! errors mean.
 
+pub(crate) mod bson;
+pub(crate) mod value;
+
 use std::future::Future;
 use std::time::Duration;
 
@@ -161,6 +164,11 @@ pub fn failure(error: DriverError, doing: &str) -> Error {
     }
 }
 
+/// What the error of a single write means that a server's reply holds. `doing` says what failed, in a few words.
+pub fn write_failure(code: i32, message: &str, doing: &str) -> Error {
+    refusal(&Said { code, name: String::new(), message: message.into() }, doing)
+}
+
 /// What a server answered in place of a result.
 struct Said {
     code: i32,
@@ -213,7 +221,9 @@ fn refusal(said: &Said, doing: &str) -> Error {
             format!("{doing}: a document with the same key is there already (code {})", said.code)
         }
         121 => format!("{doing}: the collection's rules for documents refuse it (code 121)"),
-        _ if kind == Kind::Data => format!("{doing}: the server says {} {}", said.code, said.name),
+        _ if kind == Kind::Data => {
+            format!("{doing}: the server says {} {}", said.code, said.name).trim_end().to_owned()
+        }
         _ => format!("{doing}: the server says {} {}: {}", said.code, said.name, first_line(&said.message)),
     };
     let error = Error::new(kind, message);
@@ -226,6 +236,9 @@ fn refusal(said: &Said, doing: &str) -> Error {
         79 | 100 => {
             error.advice("lode writes to a majority of the replica set: bring more of its members up")
         }
+        388 => error.advice(
+            "give the server a larger cache (storage.wiredTiger.engineConfig.cacheSizeGB), or set a smaller batch",
+        ),
         14031 => error.advice("the server's disk is full: make room there, or keep less with `retention`"),
         _ => error,
     }

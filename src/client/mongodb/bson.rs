@@ -9,6 +9,7 @@ const STRING: u8 = 0x02;
 const DOCUMENT: u8 = 0x03;
 const ARRAY: u8 = 0x04;
 const BINARY: u8 = 0x05;
+const OBJECT_ID: u8 = 0x07;
 const BOOL: u8 = 0x08;
 const DATE: u8 = 0x09;
 const NULL: u8 = 0x0A;
@@ -18,14 +19,14 @@ const DECIMAL: u8 = 0x13;
 
 /// A document that is being written, or several one in the other.
 #[derive(Debug)]
-pub(super) struct Bson {
+pub(crate) struct Bson {
     out: Vec<u8>,
 }
 
 /// Where a document or array begins that is still open.
 #[must_use]
 #[derive(Debug)]
-pub(super) struct Open(usize);
+pub(crate) struct Open(usize);
 
 impl Bson {
     /// Begins a document.
@@ -59,6 +60,12 @@ impl Bson {
         self.open(ARRAY, key)
     }
 
+    /// A document that is finished already.
+    pub fn embed(&mut self, key: &str, document: &[u8]) {
+        self.key(DOCUMENT, key);
+        self.out.extend_from_slice(document);
+    }
+
     /// A document as an element of an array.
     pub fn element(&mut self, index: usize) -> Open {
         self.open(DOCUMENT, itoa::Buffer::new().format(index))
@@ -78,6 +85,11 @@ impl Bson {
     pub fn bool(&mut self, key: &str, value: bool) {
         self.key(BOOL, key);
         self.out.push(u8::from(value));
+    }
+
+    pub fn object_id(&mut self, key: &str, value: [u8; 12]) {
+        self.key(OBJECT_ID, key);
+        self.out.extend_from_slice(&value);
     }
 
     pub fn int32(&mut self, key: &str, value: i32) {
@@ -146,7 +158,7 @@ impl Bson {
 /// A decimal number as Decimal128, digit for digit; `None` when it has more than 34 digits, or is none.
 ///
 /// The encoding is the binary one of IEEE 754-2008: sign, 14 bits of exponent, and the digits as an integer.
-pub(super) fn decimal128(text: &str) -> Option<[u8; 16]> {
+pub(crate) fn decimal128(text: &str) -> Option<[u8; 16]> {
     let (negative, digits) = match text.strip_prefix('-') {
         Some(digits) => (true, digits),
         None => (false, text),
