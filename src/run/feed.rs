@@ -54,7 +54,7 @@ impl Origin {
     /// The cursor of a route that begins here for the first time.
     ///
     /// # Errors
-    /// As [`Source::resolve`] and [`Log::find_time`](crate::store::Log::find_time); `Refused` for a start point
+    /// As [`Source::resolve`] and [`LogReader::find_time`](crate::store::LogReader::find_time); `Refused` for a start point
     /// that the origin cannot look up.
     pub async fn first_cursor(&self, start: Option<Start>) -> Result<Cursor> {
         match self {
@@ -158,7 +158,7 @@ impl Feed {
     /// Not cancel-safe: poll it to its end.
     ///
     /// # Errors
-    /// As [`Log::read`](crate::store::Log::read) and [`ChangeStream::fill`]; the feed must then be opened again.
+    /// As [`LogReader::read`](crate::store::LogReader::read) and [`ChangeStream::fill`]; the feed must then be opened again.
     pub async fn next(&mut self, patience: Duration) -> Result<Next> {
         match self {
             Feed::Log(feed) => feed.next(patience).await,

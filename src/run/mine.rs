@@ -149,7 +149,7 @@ impl Mine {
     /// Blocks that are no longer among the newest, the first being the one that contains `from`.
     ///
     /// # Errors
-    /// As [`Log::read`].
+    /// As [`LogReader::read`](crate::store::LogReader::read).
     pub async fn older(&self, from: Seq) -> Result<Vec<Arc<Block>>> {
         self.older.read(self.log().as_ref(), from).await
     }

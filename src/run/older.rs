@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::error::Result;
 use crate::model::block::Block;
 use crate::model::position::Seq;
-use crate::store::Log;
+use crate::store::LogReader;
 
 /// Largest number of payload bytes that one read brings.
 const READ_BYTES: usize = 2 << 20;
@@ -43,8 +43,8 @@ impl Older {
     /// Blocks of `log` in order, the first being the one that contains `from`.
     ///
     /// # Errors
-    /// As [`Log::read`].
-    pub async fn read(&self, log: &dyn Log, from: Seq) -> Result<Vec<Arc<Block>>> {
+    /// As [`LogReader::read`].
+    pub async fn read(&self, log: &dyn LogReader, from: Seq) -> Result<Vec<Arc<Block>>> {
         let blocks = self.kept(from);
         if !blocks.is_empty() {
             return Ok(blocks);
