@@ -11,6 +11,7 @@ use mongodb::Client;
 use mongodb::error::{Error as DriverError, ErrorKind, WriteFailure};
 use mongodb::options::{ClientOptions, Credential, ServerAddress, Tls, TlsOptions};
 
+use super::place;
 use crate::error::{Error, Kind, Result};
 use crate::model::connection::{Connection, Endpoint};
 use crate::model::spec::{EndpointSpec, SettingSpec, SettingType};
@@ -118,11 +119,6 @@ pub fn database(connection: &Connection) -> &str {
         Endpoint::Url { database, .. } => database,
         Endpoint::Path(_) => "",
     }
-}
-
-/// The connection as messages name it: without its user.
-pub fn place(connection: &Connection) -> String {
-    format!("connection {} ({})", connection.name, connection.endpoint)
 }
 
 /// Waits for the answer to a command, for [`COMMAND_TIMEOUT`] at the most. `doing` says what fails then, in a few words.
