@@ -177,7 +177,7 @@ impl FromStr for Start {
         }
         if let Some(ago) = text.strip_prefix('-') {
             // Jiff knows a sign, too; with two of them nobody knows what is meant.
-            let span: Option<jiff::Span> = ago.parse().ok().filter(jiff::Span::is_positive);
+            let span = ago.parse().ok().filter(|span: &jiff::Span| span.is_positive());
             let span = span.and_then(|span| span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).ok());
             let time = span.and_then(|span| jiff::Timestamp::now().checked_sub(span).ok());
             return time
