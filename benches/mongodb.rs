@@ -1,5 +1,5 @@
 //! How fast a log in MongoDB takes and gives changes of about 300 bytes, against one document for each change on the
-//! same server in the same run: `cargo bench --bench mongodb`.
+//! same server in the same run: `cargo bench --bench mongodb`. `LODE_BENCH_ROWS` sets another number of changes.
 //!
 //! Without `LODE_TEST_MONGO_URL` the server is a stand-in, SecantusDB: then only the ratio says something, and nothing
 //! of it says how fast MongoDB is.
@@ -18,12 +18,13 @@ use lode::model::schema::{Column, ColumnType, TableSchema};
 use lode::model::table::TableName;
 use lode::store::LogStore;
 use lode::store::mongodb::{Mongodb, Options};
+use mongodb::Database;
 use mongodb::bson::{DateTime, Document, doc};
 use mongodb::options::{Acknowledgment, WriteConcern};
 use support::mongodb::MongoDb;
 
-/// Changes in all, in each block, and in each append or insert.
-const CHANGES: u64 = 100_000;
+/// Changes in all, unless `LODE_BENCH_ROWS` says otherwise; in each block; and in each append.
+const CHANGES: u64 = 40_000;
 const BLOCK: u64 = 1_000;
 const GROUP: u64 = 4_000;
 const ROUNDS: usize = 3;
@@ -35,13 +36,17 @@ type Image = fn(&mut Vec<u8>) -> Result<(), ()>;
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(measure());
+    let changes = match std::env::var("LODE_BENCH_ROWS") {
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("LODE_BENCH_ROWS is not a number: {text}")),
+        Err(_) => CHANGES,
+    };
+    runtime.block_on(measure(changes / BLOCK * BLOCK));
 }
 
-async fn measure() {
+async fn measure(changes: u64) {
     let server = MongoDb::given_or_start().await;
     let which = if server.is_own() { "a stand-in for MongoDB (SecantusDB)" } else { "the given MongoDB" };
-    println!("{CHANGES} changes of about 300 bytes on {which}; majority and journal for every write");
+    println!("{changes} changes of about 300 bytes on {which}; majority and journal for every write");
     println!("the best of {ROUNDS} rounds, in turns");
     let ways = [
         "one document per change, 1 writer",
@@ -53,30 +58,30 @@ async fn measure() {
     let mut read = Duration::MAX;
     for _ in 0..ROUNDS {
         for (at, writers) in [(0, 1), (1, 4)] {
-            best[at] = best[at].min(single_documents(&server, writers).await);
+            best[at] = best[at].min(single_documents(&server, changes, writers).await);
         }
         for (at, threads) in [(2, 1), (3, 4)] {
-            let (appended, taken) = log(&server, threads).await;
+            let (appended, taken) = log(&server, changes, threads).await;
             best[at] = best[at].min(appended);
             read = read.min(taken);
         }
     }
     for (way, took) in ways.iter().zip(best) {
-        println!("{way:36} {:9.0} changes/s", rate(took));
+        println!("{way:36} {:9.0} changes/s", rate(changes, took));
     }
-    println!("{:36} {:9.0} changes/s", "reading the log", rate(read));
-    let ratio = rate(best[2].min(best[3])) / rate(best[0].min(best[1]));
+    println!("{:36} {:9.0} changes/s", "reading the log", rate(changes, read));
+    let ratio = rate(changes, best[2].min(best[3])) / rate(changes, best[0].min(best[1]));
     let verdict = if ratio >= BAR { "met" } else { "missed" };
     println!("the log takes {ratio:.1} times as many changes/s; the bar of {BAR} is {verdict}");
     println!("one change in an append: p50 {:?}", one_by_one(&server).await);
 }
 
 /// What a log of one document for each change costs, without any index but that of `_id`.
-async fn single_documents(server: &MongoDb, writers: u64) -> Duration {
+async fn single_documents(server: &MongoDb, count: u64, writers: u64) -> Duration {
     let majority = WriteConcern::builder().w(Acknowledgment::Majority).journal(true).build();
     let database = server.client().database(&server.database());
     let changes = database.collection::<Document>("changes");
-    let documents: Vec<Document> = (0..CHANGES)
+    let documents: Vec<Document> = (0..count)
         .map(|id| {
             doc! {
                 "_id": id as i64,
@@ -102,18 +107,18 @@ async fn single_documents(server: &MongoDb, writers: u64) -> Duration {
     }
     tasks.join_all().await;
     let took = began.elapsed();
-    database.drop().await.expect("the database goes");
+    clear(server, &database).await;
     took
 }
 
-async fn log(server: &MongoDb, threads: usize) -> (Duration, Duration) {
+async fn log(server: &MongoDb, count: u64, threads: usize) -> (Duration, Duration) {
     let name = server.database();
     let threads = NonZeroUsize::new(threads).expect("a thread");
     let options = Options { threads, ..Options::default() };
     let store = Mongodb::new(server.connection(&name), options).expect("a store");
     let log = store.open("bench").await.expect("the log opens");
     let mut maker = Maker::new();
-    let blocks: Vec<Arc<Block>> = (0..CHANGES / BLOCK).map(|_| maker.block(BLOCK)).collect();
+    let blocks: Vec<Arc<Block>> = (0..count / BLOCK).map(|_| maker.block(BLOCK)).collect();
     let began = Instant::now();
     for group in blocks.chunks((GROUP / BLOCK) as usize) {
         log.append(group.to_vec()).await.expect("the append succeeds");
@@ -128,10 +133,17 @@ async fn log(server: &MongoDb, threads: usize) -> (Duration, Duration) {
         }
     }
     let read = began.elapsed();
-    assert_eq!(changes as u64, CHANGES);
+    assert_eq!(changes as u64, count);
     drop(log);
-    server.client().database(&name).drop().await.expect("the database goes");
+    clear(server, &server.client().database(&name)).await;
     (appended, read)
+}
+
+/// A server that was started here goes as a whole.
+async fn clear(server: &MongoDb, database: &Database) {
+    if !server.is_own() {
+        database.drop().await.expect("the database goes");
+    }
 }
 
 /// One change in each transaction, one transaction in each append: the latency of a quiet source.
@@ -216,6 +228,6 @@ fn text(seed: u64) -> String {
     text
 }
 
-fn rate(took: Duration) -> f64 {
-    CHANGES as f64 / took.as_secs_f64()
+fn rate(count: u64, took: Duration) -> f64 {
+    count as f64 / took.as_secs_f64()
 }

@@ -31,18 +31,22 @@ pub(super) fn write_changes(bson: &mut Bson, block: &Block, schemas: &SchemaBook
     let limit = bson.len() + CHANGES_BYTES_MAX;
     let list = bson.array("changes");
     let (mut shown, mut unshown) = (0, 0);
+    let mut said = None;
     for entry in block.entries() {
         let (seq, Entry::Change(change)) = entry? else { continue };
         if unshown > 0 {
             unshown += 1;
             continue;
         }
-        while ahead.next_if(|commit| commit.seq < seq).is_some() {}
+        while ahead.next_if(|commit| commit.seq < seq).is_some() {
+            said = None;
+        }
         let begin = bson.len();
         for value_bytes_max in [VALUE_BYTES_MAX, VALUE_BYTES_SMALL] {
             bson.truncate(begin);
             let element = bson.element(shown);
-            write_change(bson, seq, &change, ahead.peek().copied(), schemas, value_bytes_max)?;
+            let moment = Moment { commit: ahead.peek().copied(), said };
+            write_change(bson, seq, &change, moment, schemas, value_bytes_max)?;
             bson.close(element);
             if bson.len() <= limit {
                 break;
@@ -53,6 +57,7 @@ pub(super) fn write_changes(bson: &mut Bson, block: &Block, schemas: &SchemaBook
             unshown += 1;
         } else {
             shown += 1;
+            said = Some(change.time_ms);
         }
     }
     bson.close(list);
@@ -85,6 +90,15 @@ struct CommitAt<'a> {
     offset: u64,
 }
 
+/// What a change has to say of when and where it was.
+#[derive(Clone, Copy)]
+struct Moment<'a> {
+    /// The end of its transaction, when that is in the block.
+    commit: Option<&'a CommitAt<'a>>,
+    /// The time that the change before it in the same transaction has.
+    said: Option<i64>,
+}
+
 fn commits(block: &Block) -> Result<Vec<CommitAt<'_>>, Malformed> {
     let mut commits = Vec::new();
     for entry in block.entries() {
@@ -99,7 +113,7 @@ fn write_change(
     bson: &mut Bson,
     seq: Seq,
     change: &ChangeEntry<'_>,
-    commit: Option<&CommitAt<'_>>,
+    moment: Moment<'_>,
     schemas: &SchemaBook,
     value_bytes_max: usize,
 ) -> Result<(), Malformed> {
@@ -107,9 +121,11 @@ fn write_change(
     bson.int64("seq", seq.0 as i64);
     bson.text("op", change.op.as_str());
     bson.display("table", &schema.name);
-    bson.date("time", change.time_ms);
+    if moment.said != Some(change.time_ms) {
+        bson.date("time", change.time_ms);
+    }
     // A transaction that ends in a later block has no position yet.
-    if let Some(commit) = commit {
+    if let (None, Some(commit)) = (moment.said, moment.commit) {
         bson.display("position", format_args!("{}:{}", commit.file, commit.offset));
     }
     for (key, view) in [("before", change.before_view(schema)), ("after", change.after_view(schema))] {
