@@ -2,6 +2,10 @@
 //!
 //! Values are as [`crate::client::mongodb::value`] says; of a large one its beginning is shown, and its length. A column that
 //! the source left out of its log is left out here.
+//!
+//! The first change that a block has of a transaction says when it was and where the transaction ends in the source's
+//! log; the others say of that what is different: nothing but the time, and that seldom. What a server does with a
+//! document costs by the field.
 
 use mongodb::bson::RawDocument;
 
