@@ -9,6 +9,8 @@ use lode::error::{Error, Kind, Result, ResultExt};
 use lode::model::json::{Unwritable, write_change};
 use lode::model::position::Seq;
 use lode::run::look::{Look, Seen};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 
 use super::Opened;
 use super::choice::{Choice, Start};
@@ -99,10 +101,34 @@ pub async fn tail(
     let outcome = tokio::select! {
         outcome = followed => outcome,
         () = stop.asked() => Ok(()),
+        () = reader_left() => Ok(()),
     };
     printer.finish()?;
     outcome.context_with(|| format!("in log {name}"))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Waits until nobody reads standard output any more. A write would tell that only when the next change comes.
+async fn reader_left() {
+    let (left, told) = tokio::sync::oneshot::channel();
+    // It may wait until the process ends, and nobody waits for it.
+    std::thread::spawn(move || {
+        let stdout = io::stdout();
+        // Errors and hang-ups are told without being asked for.
+        let mut places = [PollFd::new(&stdout, PollFlags::empty())];
+        let polled = loop {
+            match poll(&mut places, None) {
+                Err(Errno::INTR) => {}
+                polled => break polled,
+            }
+        };
+        if polled.is_ok() {
+            let _ = left.send(());
+        }
+    });
+    if told.await.is_err() {
+        std::future::pending().await
+    }
 }
 
 async fn follow(
