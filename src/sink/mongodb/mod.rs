@@ -2,7 +2,7 @@
 //!
 //! A row is a document in the collection that is called like its table. With `mode = upsert` the key is the `_id`: of a
 //! key of one column its value, of others a document with the columns in the order of the key. All other columns are
-//! fields; [`value`](crate::client::mongodb::value) says of which types, and a float becomes the double that shows the
+//! fields; `client::mongodb::value` says of which types, and a float becomes the double that shows the
 //! same digits. With `mode = append` each change is a document with an `_id` of its own, all columns, and `_op`, `_seq`
 //! and `_ts`.
 //!
