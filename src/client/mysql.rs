@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mysql_async::{Conn, DriverError, IoError, OptsBuilder, ServerError, SslOpts};
 
-use super::place;
+use super::{PASSWORD, TLS, TLS_CA, TLS_VERIFY, place};
 use crate::error::{Error, Kind, Result};
 use crate::model::connection::{Connection, Endpoint};
 use crate::model::spec::{EndpointSpec, SettingSpec, SettingType};
@@ -16,25 +16,10 @@ pub const ENDPOINT: EndpointSpec =
 
 /// Settings of a `connection x = mysql "…"` statement. The user is part of the URL, the password never is.
 pub const CONNECTION: &[SettingSpec] = &[
-    SettingSpec::new("password", SettingType::Secret, None, "The password of the user that the URL names."),
-    SettingSpec::new(
-        "tls",
-        SettingType::Switch,
-        Some("off"),
-        "Whether everything that travels to and from the server is encrypted.",
-    ),
-    SettingSpec::new(
-        "tls_verify",
-        SettingType::Switch,
-        Some("on"),
-        "With tls: whether the server's certificate and name must be right; off accepts any server.",
-    ),
-    SettingSpec::new(
-        "tls_ca",
-        SettingType::Path,
-        None,
-        "With tls: a PEM file of the authorities to trust in place of the public ones.",
-    ),
+    PASSWORD,
+    TLS,
+    TLS_VERIFY,
+    TLS_CA,
     SettingSpec::new(
         "timezone",
         SettingType::Text,

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use oracle::{Connector, InitParams};
 
+use super::PASSWORD;
 use crate::error::{Error, Kind, Result};
 use crate::model::connection::{Connection, Endpoint};
 use crate::model::spec::{EndpointSpec, SettingSpec, SettingType};
@@ -20,7 +21,7 @@ pub const ENDPOINT: EndpointSpec =
 
 /// Settings of a `connection x = oracle "…"` statement. The user is part of the URL, the password never is.
 pub const CONNECTION: &[SettingSpec] = &[
-    SettingSpec::new("password", SettingType::Secret, None, "The password of the user that the URL names."),
+    PASSWORD,
     SettingSpec::new(
         "client_lib",
         SettingType::Path,

@@ -1,7 +1,7 @@
 //! The kinds of systems that this build knows.
 
 use crate::check::Kinds;
-use crate::client::{mongodb, mysql, oracle};
+use crate::client::{PASSWORD, TLS, TLS_CA, mongodb, mysql, oracle};
 use crate::model::spec::{EndpointSpec, KindSpec, SettingSpec, SettingType};
 use crate::sink::{self, jsonl, null, sqlite};
 use crate::source;
@@ -121,23 +121,6 @@ const SMTP: KindSpec = KindSpec {
     log: None,
     not_built_in: Some("this build sends no mail"),
 };
-
-const PASSWORD: SettingSpec =
-    SettingSpec::new("password", SettingType::Secret, None, "The password of the user that the URL names.");
-
-const TLS: SettingSpec = SettingSpec::new(
-    "tls",
-    SettingType::Switch,
-    Some("off"),
-    "Whether everything that travels to and from the server is encrypted.",
-);
-
-const TLS_CA: SettingSpec = SettingSpec::new(
-    "tls_ca",
-    SettingType::Path,
-    None,
-    "With tls: a PEM file of the authorities to trust in place of the public ones.",
-);
 
 #[cfg(test)]
 mod tests {

@@ -11,7 +11,7 @@ use mongodb::Client;
 use mongodb::error::{Error as DriverError, ErrorKind, WriteFailure};
 use mongodb::options::{ClientOptions, Credential, ServerAddress, Tls, TlsOptions};
 
-use super::place;
+use super::{PASSWORD, TLS, TLS_CA, TLS_VERIFY, place};
 use crate::error::{Error, Kind, Result};
 use crate::model::connection::{Connection, Endpoint};
 use crate::model::spec::{EndpointSpec, SettingSpec, SettingType};
@@ -22,31 +22,16 @@ pub const ENDPOINT: EndpointSpec =
 
 /// Settings of a `connection x = mongodb "…"` statement. The user is part of the URL, the password never is.
 pub const CONNECTION: &[SettingSpec] = &[
-    SettingSpec::new("password", SettingType::Secret, None, "The password of the user that the URL names."),
+    PASSWORD,
     SettingSpec::new(
         "auth_source",
         SettingType::Text,
         None,
         "The database that knows the user, often \"admin\"; the URL's by default.",
     ),
-    SettingSpec::new(
-        "tls",
-        SettingType::Switch,
-        Some("off"),
-        "Whether everything that travels to and from the server is encrypted.",
-    ),
-    SettingSpec::new(
-        "tls_verify",
-        SettingType::Switch,
-        Some("on"),
-        "With tls: whether the server's certificate and name must be right; off accepts any server.",
-    ),
-    SettingSpec::new(
-        "tls_ca",
-        SettingType::Path,
-        None,
-        "With tls: a PEM file of the authorities to trust in place of the public ones.",
-    ),
+    TLS,
+    TLS_VERIFY,
+    TLS_CA,
     SettingSpec::new(
         "replica_set",
         SettingType::Text,

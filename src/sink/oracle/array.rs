@@ -20,7 +20,7 @@ pub(super) struct Outcome {
 }
 
 /// A row that the server did not take.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Refused {
     /// Which of the given rows.
     pub row: usize,

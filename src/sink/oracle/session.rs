@@ -350,7 +350,7 @@ impl Session {
         match outcome.refused.first() {
             None => Ok(()),
             Some(refused) => Err(match changes[refused.row].0.row() {
-                Some(row) => self.refused(plan, &[row], &Refused { row: 0, ..clone(refused) }),
+                Some(row) => self.refused(plan, &[row], &Refused { row: 0, ..refused.clone() }),
                 None => {
                     refusal(refused.code, &refused.message, &format!("cannot append to table {}", plan.table))
                 }
@@ -562,10 +562,6 @@ impl Session {
         self.targets.insert(name, target);
         Ok(self.plans.insert(source, schema, plan))
     }
-}
-
-fn clone(refused: &Refused) -> Refused {
-    Refused { row: refused.row, code: refused.code, message: refused.message.clone() }
 }
 
 fn log_in(config: &Config) -> Result<Connection> {
