@@ -166,7 +166,7 @@ fn route_node(route: &RoutePlan) -> Node {
     Node { text: format!("route {}", route.id), children }
 }
 
-fn stage_text(stage: &StagePlan) -> String {
+pub(super) fn stage_text(stage: &StagePlan) -> String {
     match stage {
         StagePlan::Filter(hook) => format!("filter {}", code_text(hook)),
         StagePlan::Map(hook) => format!("map {}", code_text(hook)),
@@ -199,14 +199,14 @@ fn settings_node(settings: &Settings, without: &[&str]) -> Option<Node> {
     (!shown.is_empty()).then(|| Node::leaf(format!("with {}", shown.join(", "))))
 }
 
-fn place(connection: &Connection) -> String {
+pub(super) fn place(connection: &Connection) -> String {
     match &connection.endpoint {
         Endpoint::Url { .. } => format!("{} ({})", connection.name, connection.endpoint),
         Endpoint::Path(path) => format!("{} ({} {})", connection.name, connection.kind, path.display()),
     }
 }
 
-fn table_names(tables: &TableSet) -> Vec<String> {
+pub(super) fn table_names(tables: &TableSet) -> Vec<String> {
     tables.include.iter().map(|pattern| format!("{}.{}", tables.database, pattern.0)).collect()
 }
 

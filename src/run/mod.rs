@@ -14,5 +14,6 @@ pub mod retention;
 pub mod route;
 pub mod signal;
 pub mod stages;
+pub mod state_file;
 
 mod waiting;

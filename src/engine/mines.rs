@@ -1,0 +1,245 @@
+//! Mines under control: stop, start, other settings.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::decisions::{Decided, Decisions, Edit};
+use super::door::Door;
+use super::reply::Reply;
+use super::{Engine, Running};
+use crate::check::command::{KnownMine, database_of};
+use crate::check::model::Subject;
+use crate::check::written::setting_text;
+use crate::check::{System, mine_settings};
+use crate::error::{Error, Kind, Result};
+use crate::lang::diagnostic::{Diagnostic, render};
+use crate::model::position::Seq;
+use crate::model::spec::Settings;
+use crate::plan::{MinePlan, Plan, Through};
+use crate::run::mine::MineState;
+use crate::run::signal::{Control, Wish};
+
+/// A mine that was told to stop is waited for so long: what it has read is made durable before.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+
+impl Engine {
+    /// What was decided, read when it is needed for the first time.
+    pub(super) fn decided<'r>(&self, running: &'r mut Running) -> Result<&'r mut Decisions> {
+        if running.decisions.is_none() {
+            running.decisions = Some(Decisions::read(&self.data_dir)?);
+        }
+        Ok(running.decisions.get_or_insert_default())
+    }
+
+    /// Changes what is decided; durable when it returns Ok, and otherwise not changed.
+    pub(super) fn decide(&self, running: &mut Running, change: impl FnOnce(&mut Decisions)) -> Result<()> {
+        let mut decisions = self.decided(running)?.clone();
+        change(&mut decisions);
+        decisions.write(&self.data_dir)?;
+        running.decisions = Some(decisions);
+        Ok(())
+    }
+
+    pub(super) fn by(&self, door: &Door) -> Decided {
+        Decided { at: self.now(), door: door.clone() }
+    }
+
+    /// Stops a mine until somebody starts it, in this run and the next ones. Its pipelines wait.
+    pub(super) async fn stop_mine(&self, connection: &str, door: &Door) -> Result<String> {
+        let mut state = {
+            let mut running = self.running.lock().await;
+            let key = running.key_of(connection);
+            let decided = self.by(door);
+            self.decide(&mut running, |decisions| drop(decisions.mines.insert(key.clone(), decided)))?;
+            let Some(mine) = running.mines.get_mut(&key) else {
+                return Ok(format!("mine {connection} is stopped, before any pipeline needs it"));
+            };
+            mine.control.tell(Wish::Drain);
+            match mine.task {
+                Some(_) => {}
+                None => mine.mine.rest(),
+            }
+            mine.mine.state()
+        };
+        let over = state.wait_for(MineState::is_over);
+        match tokio::time::timeout(STOP_PATIENCE, over).await {
+            Ok(_) => Ok(format!("mine {connection} is stopped; its pipelines wait")),
+            Err(_) => Ok(format!("mine {connection} is stopping: its log takes long to write")),
+        }
+    }
+
+    /// Starts a mine that was stopped, has failed or has read everything there is; its pipelines go on by themselves.
+    pub(super) async fn start_mine(&self, connection: &str) -> Result<String> {
+        let mut running = self.running.lock().await;
+        let key = running.key_of(connection);
+        let was_stopped = self.decided(&mut running)?.mines.contains_key(&key);
+        let Some(mine) = running.mines.get(&key) else {
+            if !was_stopped {
+                return Err(Error::new(Kind::Refused, format!("mine {connection} is not stopped")));
+            }
+            self.decide(&mut running, |decisions| drop(decisions.mines.remove(&key)))?;
+            return Ok(format!("mine {connection} starts with the first pipeline that needs it"));
+        };
+        let state = mine.mine.state().borrow().clone();
+        if !state.is_over() {
+            let error = |what| Error::new(Kind::Refused, format!("mine {connection} {what}"));
+            return Err(match was_stopped {
+                true => error("is still stopping").advice("try again in a moment"),
+                false => error("is running"),
+            });
+        }
+        self.decide(&mut running, |decisions| drop(decisions.mines.remove(&key)))?;
+        if let Some(mine) = running.mines.get_mut(&key) {
+            mine.control = Control::default();
+            mine.task = Some(mine.mine.start(mine.control.listen()));
+        }
+        Ok(format!("mine {connection} is started"))
+    }
+
+    /// Changes settings of a mine that does not run.
+    pub(super) async fn set_mine(
+        &self,
+        connection: &str,
+        settings: &BTreeMap<String, String>,
+        door: &Door,
+        confirmed: bool,
+    ) -> Result<Reply> {
+        let mut running = self.running.lock().await;
+        let key = running.key_of(connection);
+        let Some(plan) = running.plan.mines.get(&key).cloned() else {
+            return Err(Error::new(Kind::Refused, format!("there is no mine {connection}")));
+        };
+        let is_over = |mine: &super::RunningMine| mine.mine.state().borrow().is_over();
+        if !running.mines.get(&key).is_none_or(is_over) {
+            return Err(Error::new(Kind::Refused, format!("mine {connection} is running, and its settings are in use"))
+                .advice(format!("stop it first: stop {connection}; its pipelines wait meanwhile")));
+        }
+        let typed = self.read_settings(&plan, settings)?;
+        refuse_what_does_not_fit(&running.plan, &key, &typed)?;
+        if let Some(confirm) = self.move_start(&running, &key, &plan, &typed, confirmed).await? {
+            return Ok(confirm);
+        }
+        let scripts = running.script.mines.get(&key).map(|mine| mine.settings.clone()).unwrap_or_default();
+        let decided = self.by(door);
+        self.decide(&mut running, |decisions| {
+            let edits = decisions.settings.entry(key.clone()).or_default();
+            for (edited, value) in settings {
+                let script = scripts.0.get(edited.as_str()).map(|setting| setting_text(setting, Some(&key)));
+                if script.as_ref() == Some(value) {
+                    edits.remove(edited);
+                } else {
+                    let edit = Edit { value: value.clone(), script, decided: decided.clone() };
+                    edits.insert(edited.clone(), edit);
+                }
+            }
+            decisions.settings.retain(|_, edits| !edits.is_empty());
+        })?;
+        let wanted = std::mem::take(&mut running.plan).with_mine_settings(&key, &typed);
+        let before = plan;
+        running.plan = wanted;
+        self.renew_mine(&mut running, &key, &before).await?;
+        let changed = settings.iter().map(|(key, value)| {
+            let from = before.settings.0.get(key.as_str()).map(|setting| setting_text(setting, Some(connection)));
+            format!("{connection}.{key} is {value}{}", from.map_or(String::new(), |from| format!(", was {from}")))
+        });
+        Ok(Reply::Done { done: changed.collect() })
+    }
+
+    /// The plan of a script with the settings that were changed by commands. Those for which the script now says
+    /// something new are forgotten, and named.
+    pub(super) fn with_edits(&self, running: &mut Running, script: Plan) -> Result<(Plan, Vec<String>)> {
+        let mut notes = Vec::new();
+        let mut overtaken: Vec<(String, String)> = Vec::new();
+        let mut plan = script;
+        for (connection, edits) in self.decided(running)?.settings.clone() {
+            let Some(mine) = plan.mines.get(&connection).cloned() else { continue };
+            let mut values = BTreeMap::new();
+            for (key, edit) in edits {
+                let script = mine.settings.0.get(key.as_str()).map(|setting| setting_text(setting, Some(&connection)));
+                if script == edit.script {
+                    values.insert(key, edit.value);
+                    continue;
+                }
+                let now = script.map_or("its default".to_owned(), |script| format!("{connection}.{key} = {script}"));
+                notes.push(format!(
+                    "the script has changed to {now}, which counts from now on; a command had set {}",
+                    edit.value
+                ));
+                overtaken.push((connection.clone(), key));
+            }
+            plan = plan.with_mine_settings(&connection, &self.read_settings(&mine, &values)?);
+        }
+        if !overtaken.is_empty() {
+            self.decide(running, |decisions| {
+                for (connection, key) in overtaken {
+                    if let Some(edits) = decisions.settings.get_mut(&connection) {
+                        edits.remove(&key);
+                    }
+                }
+                decisions.settings.retain(|_, edits| !edits.is_empty());
+            })?;
+        }
+        Ok((plan, notes))
+    }
+
+    fn read_settings(&self, plan: &MinePlan, settings: &BTreeMap<String, String>) -> Result<Settings> {
+        let known = KnownMine {
+            connection: plan.connection.name.clone(),
+            name: plan.name.clone(),
+            database: database_of(&plan.connection),
+            store: plan.store.as_ref().map_or("embedded", |store| store.kind),
+        };
+        mine_settings(self.registry.kinds(), &System, &known, settings).map_err(|(findings, sources)| {
+            let first = findings.iter().find(|finding| Diagnostic::is_error(finding));
+            let what = first.map_or_else(|| render(&findings, &sources, false), |first| first.message.clone());
+            Error::new(Kind::Refused, format!("a changed setting of mine {}: {what}", plan.name))
+        })
+    }
+}
+
+impl Running {
+    /// The key of the mine that reads for a connection.
+    pub(super) fn key_of(&self, connection: &str) -> String {
+        self.aliases.get(connection).cloned().unwrap_or_else(|| connection.to_owned())
+    }
+
+    /// The pipelines that read through a mine, by the plan.
+    pub(super) fn readers(&self, key: &str) -> Vec<String> {
+        let reads = |through: &Through| match through {
+            Through::Log(mine) => self.key_of(&mine.connection.name) == key,
+            Through::Direct => false,
+        };
+        let pipelines = self.plan.pipelines.values();
+        let readers = pipelines.filter(|pipeline| pipeline.inputs.iter().any(|input| reads(&input.through)));
+        readers.map(|pipeline| pipeline.name.clone()).collect()
+    }
+}
+
+/// Refuses settings that are right by themselves, and not beside what there is.
+fn refuse_what_does_not_fit(plan: &Plan, key: &str, settings: &Settings) -> Result<()> {
+    if let Some(name) = settings.text("name") {
+        let mine = plan.mines.values().find(|mine| {
+            mine.connection.name != key && (mine.name == name || mine.connection.name == name)
+        });
+        if mine.is_some() || name.is_empty() {
+            let what = if name.is_empty() { "a mine needs a name".to_owned() } else { format!("there is a mine {name} already") };
+            return Err(Error::new(Kind::Refused, what).advice("choose another name"));
+        }
+    }
+    let exclude = settings.tables("exclude").unwrap_or_default();
+    for pipeline in plan.pipelines.values() {
+        for input in &pipeline.inputs {
+            let reads = matches!(&input.through, Through::Log(mine) if mine.connection.name == key);
+            let asked = input.tables.include.iter().filter(|table| reads && !table.is_wild());
+            for table in asked {
+                let excluded = |pattern: &String| crate::model::table::Pattern(pattern.clone()).matches(&table.0);
+                if exclude.iter().any(excluded) {
+                    let what = format!("pipeline {} asks for {key}.{}, which would never be mined", pipeline.name, table.0);
+                    return Err(Error::new(Kind::Refused, what).advice("leave it out of `exclude`, or change the pipeline and apply it first"));
+                }
+            }
+        }
+    }
+    Ok(())
+}
