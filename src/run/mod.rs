@@ -11,8 +11,11 @@ pub mod older;
 pub mod pipeline;
 pub mod progress;
 pub mod retention;
+pub mod rewind;
 pub mod route;
 pub mod signal;
+pub mod skip;
 pub mod stages;
 
+mod delivery;
 mod waiting;
