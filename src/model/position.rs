@@ -37,6 +37,28 @@ pub struct Position {
     pub offset: u64,
 }
 
+impl Position {
+    /// Whether everything before `other` lies before this place, too, when both are of the same server: by the number of
+    /// the file and the offset. False as well when that cannot be told: a place that was named by GTIDs alone reaches only
+    /// itself.
+    pub fn reaches(&self, other: &Position) -> bool {
+        if self.file.is_empty() || other.file.is_empty() {
+            return self == other || (!self.gtid.is_empty() && self.gtid == other.gtid);
+        }
+        let (base, number) = parts(&self.file);
+        let (other_base, other_number) = parts(&other.file);
+        base == other_base && (number, self.offset) >= (other_number, other.offset)
+    }
+}
+
+/// A file's name before the point, and its number behind it, which servers count up.
+fn parts(file: &str) -> (&str, u64) {
+    match file.rsplit_once('.').map(|(base, number)| (base, number.parse())) {
+        Some((base, Ok(number))) => (base, number),
+        _ => (file, 0),
+    }
+}
+
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.file, self.offset)?;

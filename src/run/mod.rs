@@ -11,9 +11,12 @@ pub mod older;
 pub mod pipeline;
 pub mod progress;
 pub mod retention;
+pub mod rewind;
 pub mod route;
 pub mod signal;
+pub mod skip;
 pub mod stages;
 pub mod state_file;
 
+mod delivery;
 mod waiting;
