@@ -118,16 +118,31 @@ impl Engine {
                 return Err(Error::new(Kind::Refused, "a command has one answer, and `tail` has no end")
                     .advice("`lode log tail` follows a log, also while it is written"));
             }
-            Command::Start { of } => self.each(of, |subject| self.start_one(subject, door)).await?,
+            Command::Start { of } => self.each(of, |subject| self.start_one(subject)).await?,
             Command::Stop { of } => self.stop_all(of, door, confirmed).await?,
             Command::Set { mine, settings } => self.set_mine(mine, settings, door, confirmed).await?,
             Command::Apply { file } => self.reload(file.as_deref(), true).await?,
             Command::Diff { file } => self.reload(file.as_deref(), false).await?,
-            Command::Restart { .. }
-            | Command::Pause { .. }
-            | Command::Resume { .. }
-            | Command::Rewind { .. }
-            | Command::Skip { .. } => return Err(Error::new(Kind::Refused, "not there yet")),
+            Command::Restart { pipelines } => {
+                let mut done = Vec::new();
+                for name in pipelines {
+                    self.restart(name).await?;
+                    self.let_run(name).await?;
+                    done.push(format!("pipeline {name} is started anew"));
+                }
+                Reply::Done { done }
+            }
+            Command::Pause { of } => self.pause_all(of, door, confirmed).await?,
+            Command::Resume { of, accept_gap } => self.resume_all(of, *accept_gap, confirmed).await?,
+            Command::Rewind { pipeline, to } => self.rewind_one(pipeline, to, confirmed).await?,
+            Command::Skip { pipeline } => {
+                let skipped = self.skip(pipeline).await?;
+                let line = |skipped: &super::pipelines::Skipped| match skipped.at {
+                    Some(at) => format!("entry {at} is left out of {} and set aside: {}", skipped.route, skipped.error),
+                    None => format!("one change is left out of {} and set aside: {}", skipped.route, skipped.error),
+                };
+                Reply::Done { done: skipped.iter().map(line).collect() }
+            }
         })
     }
 

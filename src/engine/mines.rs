@@ -1,7 +1,6 @@
 //! Mines under control: stop, start, other settings.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::decisions::{Decided, Decisions, Edit};
@@ -9,7 +8,6 @@ use super::door::Door;
 use super::reply::Reply;
 use super::{Engine, Running};
 use crate::check::command::{KnownMine, database_of};
-use crate::check::model::Subject;
 use crate::check::written::setting_text;
 use crate::check::{System, mine_settings};
 use crate::error::{Error, Kind, Result};
@@ -120,6 +118,7 @@ impl Engine {
         if let Some(confirm) = self.move_start(&running, &key, &plan, &typed, confirmed).await? {
             return Ok(confirm);
         }
+        let before = self.decided(&mut running)?.clone();
         let scripts = running.script.mines.get(&key).map(|mine| mine.settings.clone()).unwrap_or_default();
         let decided = self.by(door);
         self.decide(&mut running, |decisions| {
@@ -135,52 +134,76 @@ impl Engine {
             }
             decisions.settings.retain(|_, edits| !edits.is_empty());
         })?;
-        let wanted = std::mem::take(&mut running.plan).with_mine_settings(&key, &typed);
-        let before = plan;
-        running.plan = wanted;
-        self.renew_mine(&mut running, &key, &before).await?;
+        let script = running.script.clone();
+        let wanted = self.with_edits(&mut running, script)?.0.plan;
+        if let Err(error) = self.carry_plan_out(&mut running, wanted).await {
+            self.decide(&mut running, |decisions| *decisions = before)?;
+            return Err(error);
+        }
         let changed = settings.iter().map(|(key, value)| {
-            let from = before.settings.0.get(key.as_str()).map(|setting| setting_text(setting, Some(connection)));
+            let from = plan.settings.0.get(key.as_str()).map(|setting| setting_text(setting, Some(connection)));
             format!("{connection}.{key} is {value}{}", from.map_or(String::new(), |from| format!(", was {from}")))
         });
         Ok(Reply::Done { done: changed.collect() })
     }
 
-    /// The plan of a script with the settings that were changed by commands. Those for which the script now says
-    /// something new are forgotten, and named.
-    pub(super) fn with_edits(&self, running: &mut Running, script: Plan) -> Result<(Plan, Vec<String>)> {
-        let mut notes = Vec::new();
-        let mut overtaken: Vec<(String, String)> = Vec::new();
+    /// The plan of a script with the settings that were changed by commands, and what is to be said about those for which
+    /// the script itself now says something new: they count no longer.
+    pub(super) fn with_edits(&self, running: &mut Running, script: Plan) -> Result<(Edited, Vec<String>)> {
+        let (mut notes, mut overtaken) = (Vec::new(), Vec::new());
         let mut plan = script;
         for (connection, edits) in self.decided(running)?.settings.clone() {
             let Some(mine) = plan.mines.get(&connection).cloned() else { continue };
             let mut values = BTreeMap::new();
             for (key, edit) in edits {
-                let script = mine.settings.0.get(key.as_str()).map(|setting| setting_text(setting, Some(&connection)));
-                if script == edit.script {
+                let own = mine.settings.0.get(key.as_str()).map(|setting| setting_text(setting, Some(&connection)));
+                if own == edit.script {
                     values.insert(key, edit.value);
                     continue;
                 }
-                let now = script.map_or("its default".to_owned(), |script| format!("{connection}.{key} = {script}"));
+                let now = own.map_or("says nothing of it".to_owned(), |own| format!("now says {own}"));
                 notes.push(format!(
-                    "the script has changed to {now}, which counts from now on; a command had set {}",
+                    "{connection}.{key} was set to {} by a command; the script {now}, and counts again",
                     edit.value
                 ));
                 overtaken.push((connection.clone(), key));
             }
             plan = plan.with_mine_settings(&connection, &self.read_settings(&mine, &values)?);
         }
-        if !overtaken.is_empty() {
-            self.decide(running, |decisions| {
-                for (connection, key) in overtaken {
-                    if let Some(edits) = decisions.settings.get_mut(&connection) {
-                        edits.remove(&key);
-                    }
-                }
-                decisions.settings.retain(|_, edits| !edits.is_empty());
-            })?;
+        Ok((Edited { plan, overtaken }, notes))
+    }
+
+    /// Forgets settings that count no longer.
+    pub(super) fn forget_edits(&self, running: &mut Running, overtaken: &[(String, String)]) -> Result<()> {
+        if overtaken.is_empty() {
+            return Ok(());
         }
-        Ok((plan, notes))
+        self.decide(running, |decisions| {
+            for (connection, key) in overtaken {
+                if let Some(edits) = decisions.settings.get_mut(connection) {
+                    edits.remove(key);
+                }
+            }
+            decisions.settings.retain(|_, edits| !edits.is_empty());
+        })
+    }
+
+    /// Where mining is to begin counts at once for a log that is empty. One that has begun goes on where it ends, unless
+    /// it is told to leave something out.
+    async fn move_start(
+        &self,
+        running: &Running,
+        key: &str,
+        _plan: &MinePlan,
+        settings: &Settings,
+        _confirmed: bool,
+    ) -> Result<Option<Reply>> {
+        let Some(_start) = settings.start("start") else { return Ok(None) };
+        let Some(mine) = running.mines.get(key) else { return Ok(None) };
+        if mine.mine.log().tail().next == Seq(0) {
+            return Ok(None);
+        }
+        Err(Error::new(Kind::Refused, "not there yet"))
     }
 
     fn read_settings(&self, plan: &MinePlan, settings: &BTreeMap<String, String>) -> Result<Settings> {
@@ -198,21 +221,23 @@ impl Engine {
     }
 }
 
+/// A script's plan with what commands have changed.
+pub(super) struct Edited {
+    pub plan: Plan,
+    /// Changed settings that the script has overtaken, by connection and key.
+    pub overtaken: Vec<(String, String)>,
+}
+
 impl Running {
     /// The key of the mine that reads for a connection.
     pub(super) fn key_of(&self, connection: &str) -> String {
         self.aliases.get(connection).cloned().unwrap_or_else(|| connection.to_owned())
     }
 
-    /// The pipelines that read through a mine, by the plan.
+    /// The pipelines that read through a mine.
     pub(super) fn readers(&self, key: &str) -> Vec<String> {
-        let reads = |through: &Through| match through {
-            Through::Log(mine) => self.key_of(&mine.connection.name) == key,
-            Through::Direct => false,
-        };
-        let pipelines = self.plan.pipelines.values();
-        let readers = pipelines.filter(|pipeline| pipeline.inputs.iter().any(|input| reads(&input.through)));
-        readers.map(|pipeline| pipeline.name.clone()).collect()
+        let pipelines = self.plan.pipelines.values().filter(|pipeline| self.reads_through(pipeline, key));
+        pipelines.map(|pipeline| pipeline.name.clone()).collect()
     }
 }
 

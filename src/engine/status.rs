@@ -1,6 +1,6 @@
 //! What runs, and how it does, as data.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::run::mine::{Mine, MineState};
 use crate::run::pipeline::{Halt, Pipeline};
@@ -8,7 +8,7 @@ use crate::run::progress::RouteFigures;
 use crate::run::route::{Route, RouteState};
 
 /// Everything at one moment.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Status {
     /// The mines by name.
     pub mines: Vec<MineStatus>,
@@ -17,7 +17,7 @@ pub struct Status {
 }
 
 /// One mine.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct MineStatus {
     /// Its name.
     pub name: String,
@@ -41,7 +41,7 @@ pub struct MineStatus {
 }
 
 /// One pipeline.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PipelineStatus {
     /// Its name.
     pub name: String,
@@ -53,7 +53,7 @@ pub struct PipelineStatus {
 }
 
 /// One route of a pipeline.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RouteStatus {
     /// Its key: `pipeline/input connection/sink`.
     pub key: String,
