@@ -93,3 +93,26 @@ pub struct Cursor {
     /// The same place in the source's own log; `None` before the first transaction was seen.
     pub position: Option<Position>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_of_one_server_are_compared_by_file_and_offset() {
+        let at = |file: &str, offset, gtid: &str| Position { gtid: gtid.into(), file: file.into(), offset };
+        for (one, other, reaches) in [
+            (at("binlog.000001", 9, ""), at("binlog.000001", 9, ""), true),
+            (at("binlog.000001", 9, ""), at("binlog.000001", 10, ""), false),
+            (at("binlog.000002", 4, ""), at("binlog.000001", 10, ""), true),
+            (at("binlog.1000000", 4, ""), at("binlog.999999", 10, ""), true),
+            (at("binlog.999999", 4, ""), at("binlog.1000000", 4, ""), false),
+            (at("other.000002", 4, ""), at("binlog.000001", 10, ""), false),
+            (at("", 0, "0-1-5"), at("binlog.000001", 10, "0-1-5"), true),
+            (at("", 0, "0-1-6"), at("binlog.000001", 10, "0-1-5"), false),
+            (at("", 0, ""), at("binlog.000001", 10, ""), false),
+        ] {
+            assert_eq!(one.reaches(&other), reaches, "{one} and {other}");
+        }
+    }
+}

@@ -202,6 +202,7 @@ impl<'a> Delivery<'a> {
                         }
                         if !self.skips.is_empty() && self.is_skipped(block, seq, &change)? {
                             self.counted.read += 1;
+                            self.waiting.leave_out();
                         } else if self.is_suspect() {
                             self.send_alone(block, bytes, seq, &change).await?;
                             if self.listener.wish() == Wish::Stop {
