@@ -52,8 +52,9 @@ impl Audit {
     pub fn add(&self, mut entry: AuditEntry) -> Result<()> {
         shorten(&mut entry.command);
         shorten(&mut entry.outcome);
-        let mut line = serde_json::to_vec(&entry)
-            .map_err(|error| Error::new(Kind::Internal, "an audit entry cannot be written").caused_by(error))?;
+        let mut line = serde_json::to_vec(&entry).map_err(|error| {
+            Error::new(Kind::Internal, "an audit entry cannot be written").caused_by(error)
+        })?;
         line.push(b'\n');
         self.append(&line).map_err(|error| {
             let place = self.newest().display().to_string();

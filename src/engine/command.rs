@@ -138,8 +138,14 @@ impl Engine {
             Command::Skip { pipeline } => {
                 let skipped = self.skip(pipeline).await?;
                 let line = |skipped: &super::pipelines::Skipped| match skipped.at {
-                    Some(at) => format!("entry {at} is left out of {} and set aside: {}", skipped.route, skipped.error),
-                    None => format!("one change is left out of {} and set aside: {}", skipped.route, skipped.error),
+                    Some(at) => format!(
+                        "entry {at} is left out of {} and set aside: {}",
+                        skipped.route, skipped.error
+                    ),
+                    None => format!(
+                        "one change is left out of {} and set aside: {}",
+                        skipped.route, skipped.error
+                    ),
                 };
                 Reply::Done { done: skipped.iter().map(line).collect() }
             }

@@ -37,7 +37,9 @@ impl Engine {
                 let Subject::Mine(connection) = subject else { continue };
                 let readers = running.readers(&running.key_of(connection));
                 if !readers.is_empty() {
-                    would.push(format!("mining {connection} stops; pipelines that read it wait until it is started"));
+                    would.push(format!(
+                        "mining {connection} stops; pipelines that read it wait until it is started"
+                    ));
                 }
                 affected.extend(readers);
             }
@@ -72,7 +74,12 @@ impl Engine {
         .await
     }
 
-    pub(super) async fn resume_all(&self, of: &[Subject], accept_gap: bool, confirmed: bool) -> Result<Reply> {
+    pub(super) async fn resume_all(
+        &self,
+        of: &[Subject],
+        accept_gap: bool,
+        confirmed: bool,
+    ) -> Result<Reply> {
         let _ = (accept_gap, confirmed);
         self.each(of, |subject| async move {
             match subject {
@@ -99,7 +106,10 @@ impl Engine {
                 }
             };
             let mut would: Vec<String> = places.iter().map(line).collect();
-            would.push("what lies behind that comes again; what lies before it and was not delivered is left out".to_owned());
+            would.push(
+                "what lies behind that comes again; what lies before it and was not delivered is left out"
+                    .to_owned(),
+            );
             let command = Command::Rewind { pipeline: pipeline.to_owned(), to: to.clone() };
             return Ok(confirm(command, would, vec![pipeline.to_owned()]));
         }

@@ -87,7 +87,8 @@ impl Decisions {
     /// not know: what was stopped would otherwise start.
     pub fn read(data_dir: &Path) -> Result<Decisions> {
         let path = file(data_dir);
-        let advice = "repair the file, or remove it: then nothing counts as stopped, and settings are the script's";
+        let advice =
+            "repair the file, or remove it: then nothing counts as stopped, and settings are the script's";
         let damaged = |error: Error| error.advice(advice);
         let Some(stored) = state_file::read::<Stored<serde_json::Value>>(&path).map_err(damaged)? else {
             return Ok(Decisions::default());

@@ -54,9 +54,9 @@ impl Engine {
                 return Ok(format!("mine {connection} is stopped, before any pipeline needs it"));
             };
             mine.control.tell(Wish::Drain);
-            match mine.task {
-                Some(_) => {}
-                None => mine.mine.rest(),
+            let over = mine.task.is_none() || mine.mine.state().borrow().is_over();
+            if over {
+                mine.mine.rest();
             }
             mine.mine.state()
         };
@@ -110,8 +110,11 @@ impl Engine {
         };
         let is_over = |mine: &super::RunningMine| mine.mine.state().borrow().is_over();
         if !running.mines.get(&key).is_none_or(is_over) {
-            return Err(Error::new(Kind::Refused, format!("mine {connection} is running, and its settings are in use"))
-                .advice(format!("stop it first: stop {connection}; its pipelines wait meanwhile")));
+            return Err(Error::new(
+                Kind::Refused,
+                format!("mine {connection} is running, and its settings are in use"),
+            )
+            .advice(format!("stop it first: stop {connection}; its pipelines wait meanwhile")));
         }
         let typed = self.read_settings(&plan, settings)?;
         refuse_what_does_not_fit(&running.plan, &key, &typed)?;
@@ -141,8 +144,12 @@ impl Engine {
             return Err(error);
         }
         let changed = settings.iter().map(|(key, value)| {
-            let from = plan.settings.0.get(key.as_str()).map(|setting| setting_text(setting, Some(connection)));
-            format!("{connection}.{key} is {value}{}", from.map_or(String::new(), |from| format!(", was {from}")))
+            let from =
+                plan.settings.0.get(key.as_str()).map(|setting| setting_text(setting, Some(connection)));
+            format!(
+                "{connection}.{key} is {value}{}",
+                from.map_or(String::new(), |from| format!(", was {from}"))
+            )
         });
         Ok(Reply::Done { done: changed.collect() })
     }
@@ -156,7 +163,8 @@ impl Engine {
             let Some(mine) = plan.mines.get(&connection).cloned() else { continue };
             let mut values = BTreeMap::new();
             for (key, edit) in edits {
-                let own = mine.settings.0.get(key.as_str()).map(|setting| setting_text(setting, Some(&connection)));
+                let own =
+                    mine.settings.0.get(key.as_str()).map(|setting| setting_text(setting, Some(&connection)));
                 if own == edit.script {
                     values.insert(key, edit.value);
                     continue;
@@ -215,7 +223,8 @@ impl Engine {
         };
         mine_settings(self.registry.kinds(), &System, &known, settings).map_err(|(findings, sources)| {
             let first = findings.iter().find(|finding| Diagnostic::is_error(finding));
-            let what = first.map_or_else(|| render(&findings, &sources, false), |first| first.message.clone());
+            let what =
+                first.map_or_else(|| render(&findings, &sources, false), |first| first.message.clone());
             Error::new(Kind::Refused, format!("a changed setting of mine {}: {what}", plan.name))
         })
     }
@@ -244,11 +253,16 @@ impl Running {
 /// Refuses settings that are right by themselves, and not beside what there is.
 fn refuse_what_does_not_fit(plan: &Plan, key: &str, settings: &Settings) -> Result<()> {
     if let Some(name) = settings.text("name") {
-        let mine = plan.mines.values().find(|mine| {
-            mine.connection.name != key && (mine.name == name || mine.connection.name == name)
-        });
+        let mine = plan
+            .mines
+            .values()
+            .find(|mine| mine.connection.name != key && (mine.name == name || mine.connection.name == name));
         if mine.is_some() || name.is_empty() {
-            let what = if name.is_empty() { "a mine needs a name".to_owned() } else { format!("there is a mine {name} already") };
+            let what = if name.is_empty() {
+                "a mine needs a name".to_owned()
+            } else {
+                format!("there is a mine {name} already")
+            };
             return Err(Error::new(Kind::Refused, what).advice("choose another name"));
         }
     }
@@ -258,10 +272,15 @@ fn refuse_what_does_not_fit(plan: &Plan, key: &str, settings: &Settings) -> Resu
             let reads = matches!(&input.through, Through::Log(mine) if mine.connection.name == key);
             let asked = input.tables.include.iter().filter(|table| reads && !table.is_wild());
             for table in asked {
-                let excluded = |pattern: &String| crate::model::table::Pattern(pattern.clone()).matches(&table.0);
+                let excluded =
+                    |pattern: &String| crate::model::table::Pattern(pattern.clone()).matches(&table.0);
                 if exclude.iter().any(excluded) {
-                    let what = format!("pipeline {} asks for {key}.{}, which would never be mined", pipeline.name, table.0);
-                    return Err(Error::new(Kind::Refused, what).advice("leave it out of `exclude`, or change the pipeline and apply it first"));
+                    let what = format!(
+                        "pipeline {} asks for {key}.{}, which would never be mined",
+                        pipeline.name, table.0
+                    );
+                    return Err(Error::new(Kind::Refused, what)
+                        .advice("leave it out of `exclude`, or change the pipeline and apply it first"));
                 }
             }
         }

@@ -28,8 +28,11 @@ impl Engine {
             }
             (None, Some(known)) => known,
             (None, None) => {
-                return Err(Error::new(Kind::Refused, "what runs comes from no script that could be read again")
-                    .advice("name one: apply \"FILE\""));
+                return Err(Error::new(
+                    Kind::Refused,
+                    "what runs comes from no script that could be read again",
+                )
+                .advice("name one: apply \"FILE\""));
             }
         };
         let checked = self.load(&input);
@@ -37,8 +40,11 @@ impl Engine {
             return Ok(Reply::wrong(&checked.diagnostics, &checked.sources));
         };
         if model.pipelines.is_empty() {
-            return Err(Error::new(Kind::Refused, "the script declares no pipeline, so that nothing would run any more")
-                .advice("stop what is not to run, or end lode"));
+            return Err(Error::new(
+                Kind::Refused,
+                "the script declares no pipeline, so that nothing would run any more",
+            )
+            .advice("stop what is not to run, or end lode"));
         }
         let plan = self.plan(model);
         refuse_what_cannot_run(&plan)?;
@@ -98,13 +104,17 @@ impl Running {
     pub(super) fn mines_to_renew(&self, plan: &Plan) -> Result<BTreeMap<String, Arc<MinePlan>>> {
         let mut renewed = BTreeMap::new();
         for (key, running) in &self.mines {
-            let Some(wanted) = plan.mines.get(key).filter(|wanted| **wanted != running.plan) else { continue };
+            let Some(wanted) = plan.mines.get(key).filter(|wanted| **wanted != running.plan) else {
+                continue;
+            };
             let place = |plan: &MinePlan| {
                 let store = plan.store.as_ref().map(|store| (store.kind, store.endpoint.clone()));
                 (store, plan.log.clone())
             };
             if place(wanted) != place(&running.plan) {
-                let what = format!("mine {key} would keep its log in another place, and its pipelines' cursors are of the one that it has");
+                let what = format!(
+                    "mine {key} would keep its log in another place, and its pipelines' cursors are of the one that it has"
+                );
                 return Err(Error::new(Kind::Refused, what)
                     .advice("leave its log where it is; or end lode and run the new script, with new targets or `rewind`"));
             }

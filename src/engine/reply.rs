@@ -139,11 +139,6 @@ impl Reply {
         }
     }
 
-    /// One thing that was done.
-    pub(super) fn done(what: impl Into<String>) -> Reply {
-        Reply::Done { done: vec![what.into()] }
-    }
-
     /// What the audit list says of it, and whether it was done; `None` where nothing was tried.
     pub(super) fn outcome(&self) -> Option<(bool, String)> {
         match self {

@@ -135,7 +135,11 @@ impl Client {
         let mut answer = Vec::new();
         match self.stream.read_until(b'\n', &mut answer) {
             Err(error) => return Err(ended(error.to_string())),
-            Ok(0) => return Err(ended(sent.err().map_or("it closed the connection".to_owned(), |error| error.to_string()))),
+            Ok(0) => {
+                return Err(ended(
+                    sent.err().map_or("it closed the connection".to_owned(), |error| error.to_string()),
+                ));
+            }
             Ok(_) => {}
         }
         serde_json::from_slice(&answer).map_err(|error| ended(format!("its answer is broken off ({error})")))
@@ -162,7 +166,9 @@ async fn serve(engine: Arc<Engine>, listener: UnixListener, owner: u32) {
 /// One client, until it goes, or does what clients may not.
 async fn client(engine: Arc<Engine>, mut stream: UnixStream, owner: u32, room: Option<OwnedSemaphorePermit>) {
     let door = match stream.peer_cred() {
-        Ok(peer) if peer.uid() == owner || peer.uid() == 0 => Door::Socket { uid: peer.uid(), pid: peer.pid() },
+        Ok(peer) if peer.uid() == owner || peer.uid() == 0 => {
+            Door::Socket { uid: peer.uid(), pid: peer.pid() }
+        }
         Ok(peer) => return warn!(uid = peer.uid(), "a client of another user was sent away"),
         Err(error) => return warn!("a client was sent away, as its user is not known: {error}"),
     };
@@ -184,7 +190,9 @@ async fn client(engine: Arc<Engine>, mut stream: UnixStream, owner: u32, room: O
             }
         };
         let reply = match serde_json::from_slice::<Request>(&line) {
-            Ok(Request { command, confirmed, folder }) => engine.line(&command, &folder, &door, confirmed).await,
+            Ok(Request { command, confirmed, folder }) => {
+                engine.line(&command, &folder, &door, confirmed).await
+            }
             Err(error) => Error::new(Kind::Refused, format!("this is not a request: {error}"))
                 .advice("write {\"command\": \"status\"}, in one line")
                 .into(),
@@ -291,20 +299,26 @@ fn by_number(folder: &File) -> PathBuf {
 
 fn failed(path: &Path, error: std::io::Error) -> Error {
     let what = format!("cannot make {}: {error}", path.display());
-    Error::new(Kind::Environment, what).advice("let lode write the data folder; it has to be on a file system that takes sockets")
+    Error::new(Kind::Environment, what)
+        .advice("let lode write the data folder; it has to be on a file system that takes sockets")
 }
 
 fn not_connected(data_dir: &Path, error: std::io::Error) -> Error {
     let folder = data_dir.display();
     match error.kind() {
         ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
-            Error::new(Kind::Environment, format!("no lode runs with the data folder {folder}"))
-                .advice("start one with `lode run`, or name its folder with --data, or with the variable LODE_DATA")
+            Error::new(Kind::Environment, format!("no lode runs with the data folder {folder}")).advice(
+                "start one with `lode run`, or name its folder with --data, or with the variable LODE_DATA",
+            )
         }
-        ErrorKind::PermissionDenied => {
-            Error::new(Kind::Environment, format!("you may not ask the lode that runs with the data folder {folder}"))
-                .advice("only the user who runs it may, and root")
-        }
-        _ => Error::new(Kind::Environment, format!("cannot connect to the lode that runs with {folder}: {error}")),
+        ErrorKind::PermissionDenied => Error::new(
+            Kind::Environment,
+            format!("you may not ask the lode that runs with the data folder {folder}"),
+        )
+        .advice("only the user who runs it may, and root"),
+        _ => Error::new(
+            Kind::Environment,
+            format!("cannot connect to the lode that runs with {folder}: {error}"),
+        ),
     }
 }

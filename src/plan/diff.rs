@@ -78,10 +78,7 @@ fn compare<T: PartialEq>(
         (Some(one), Some(other)) if one == other => None,
         (Some(one), Some(other)) => Some(Change::Changed(details(&parts(one), &parts(other)))),
     };
-    names
-        .into_iter()
-        .filter_map(|name| Some(Changed { name: name.clone(), change: change(name)? }))
-        .collect()
+    names.into_iter().filter_map(|name| Some(Changed { name: name.clone(), change: change(name)? })).collect()
 }
 
 fn details(from: &BTreeMap<String, String>, to: &BTreeMap<String, String>) -> Vec<Detail> {

@@ -18,7 +18,8 @@ impl Plan {
         edited.exclude = edited.settings.tables("exclude").unwrap_or_default();
         let edited = Arc::new(edited);
         for pipeline in self.pipelines.values_mut() {
-            let reads = |through: &Through| matches!(through, Through::Log(of) if of.connection.name == connection);
+            let reads =
+                |through: &Through| matches!(through, Through::Log(of) if of.connection.name == connection);
             if !pipeline.inputs.iter().any(|input| reads(&input.through)) {
                 continue;
             }
