@@ -18,5 +18,7 @@ mod world;
 mod delivery;
 #[path = "runtime/mining.rs"]
 mod mining;
+#[path = "runtime/tables.rs"]
+mod tables;
 #[path = "runtime/threads.rs"]
 mod threads;

@@ -15,4 +15,10 @@ pub mod route;
 pub mod signal;
 pub mod stages;
 
+mod catch_up;
+mod session;
+mod start_point;
+mod tables;
+mod turn;
 mod waiting;
+mod writer;
