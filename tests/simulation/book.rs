@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use lode::model::block::{Block, ChangeEntry, Entry, SchemaBook, parse_coverage, parse_schema};
+use lode::model::coverage::Coverage;
 use lode::model::position::Seq;
-use lode::model::table::TableSelection;
 
 use super::history::{Cell, Change, Server, cells, schema};
 
@@ -16,7 +16,7 @@ pub struct Book {
     commits: BTreeMap<Seq, u64>,
     /// From which transaction on the log has a table.
     covered_from: BTreeMap<&'static str, u64>,
-    coverage: TableSelection,
+    coverage: Coverage,
     schemas: SchemaBook,
     /// The end of what readers may see.
     pub next: Seq,
@@ -80,8 +80,9 @@ impl Book {
                     self.schemas.learn(no, schema).map_err(|_| format!("schema {seq} does not follow"))?;
                 }
                 Entry::Coverage(json) => {
-                    let tables = parse_coverage(json).map_err(|_| format!("coverage {seq} is malformed"))?;
-                    self.cover(server, tables)?;
+                    let coverage =
+                        parse_coverage(json).map_err(|_| format!("coverage {seq} is malformed"))?;
+                    self.cover(server, coverage)?;
                 }
                 Entry::Change(change) => {
                     self.change(server, &change).map_err(|what| format!("entry {seq}: {what}"))?;
@@ -96,9 +97,10 @@ impl Book {
         Ok(())
     }
 
-    fn cover(&mut self, server: &Server, tables: TableSelection) -> Result<(), String> {
+    fn cover(&mut self, server: &Server, coverage: Coverage) -> Result<(), String> {
         for table in server.tables() {
-            let (was, is) = (self.coverage.contains(server.name, table), tables.contains(server.name, table));
+            let covers = |coverage: &Coverage| coverage.tables.contains(server.name, table);
+            let (was, is) = (covers(&self.coverage), covers(&coverage));
             if was && !is {
                 return Err(format!("table {table} is covered no longer"));
             }
@@ -107,7 +109,7 @@ impl Book {
                 self.covered_from.insert(table, self.at.unwrap_or(0));
             }
         }
-        self.coverage = tables;
+        self.coverage = coverage;
         Ok(())
     }
 
@@ -119,7 +121,7 @@ impl Book {
                 .ok_or("it is a change that never happened: the server has no more transactions")?;
             *at += 1;
             let coverage = &self.coverage;
-            let covered = |change: &&Change| coverage.contains(server.name, change.table);
+            let covered = |change: &&Change| coverage.tables.contains(server.name, change.table);
             self.rest = transaction.changes.iter().filter(covered).cloned().collect();
         }
         let expected = self.rest.pop_front().expect("the loop saw to it");
@@ -160,7 +162,7 @@ impl Book {
         }
         for between in at..offset {
             let transaction = server.transaction(between).ok_or("it is a transaction that never happened")?;
-            let covered = |change: &&Change| self.coverage.contains(server.name, change.table);
+            let covered = |change: &&Change| self.coverage.tables.contains(server.name, change.table);
             if let Some(left_out) = transaction.changes.iter().find(covered) {
                 return Err(format!("the log leaves out {left_out:?} of transaction {}", between + 1));
             }
