@@ -82,7 +82,7 @@ pub fn measure(runtime: &Runtime, source: &Source, report: &mut Report) {
         "Single-row transactions from four connections. `sent` counts from the moment before COMMIT is sent to the \
          source, so that the source's own commit and sync are in it; `answered` from the moment after its answer, \
          where 0 means that lode was faster than the answer. The log syncs every append, the sink (a second MariaDB) every \
-         commit; `sync_binlog` is 0 at both servers. Source, target, client and lode share the machine's cores.",
+         commit; the source has a binlog with `sync_binlog` 0, the target, as a MariaDB by default, none. Source, target, client and lode share the machine's cores.",
         &["commits a second", "until", "sent, p50", "sent, p99", "answered, p50", "answered, p99", "commits"],
         &lines,
     );
