@@ -5,6 +5,8 @@ pub mod logs;
 pub mod registry;
 pub mod status;
 
+mod tables;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
