@@ -263,7 +263,7 @@ impl Life<'_> {
         for place in &places {
             self.world.note(format_args!("  {} goes to {}", place.route, place.cursor.next));
             let mut targets = self.world.targets.lock().unwrap();
-            targets.entry(place.route.clone()).or_default().sent_to = Some(place.cursor.next);
+            targets.entry(place.route.clone()).or_default().send_to(place.cursor.next);
         }
         match timeout(APPLY_PATIENCE, self.engine.rewind(name, &to)).await {
             Ok(Ok(gone)) if gone != places => {
