@@ -14,6 +14,8 @@ mod weather;
 #[path = "runtime/world.rs"]
 mod world;
 
+#[path = "runtime/control.rs"]
+mod control;
 #[path = "runtime/delivery.rs"]
 mod delivery;
 #[path = "runtime/mining.rs"]

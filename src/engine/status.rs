@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::run::mine::{Mine, MineState};
-use crate::run::pipeline::Pipeline;
+use crate::run::pipeline::{Halt, Pipeline};
 use crate::run::progress::RouteFigures;
 use crate::run::route::{Route, RouteState};
 
@@ -45,6 +45,9 @@ pub struct MineStatus {
 pub struct PipelineStatus {
     /// Its name.
     pub name: String,
+    /// How somebody stopped it, when somebody did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub halt: Option<Halt>,
     /// Its routes.
     pub routes: Vec<RouteStatus>,
 }
@@ -110,6 +113,7 @@ fn mine(mine: &Mine) -> MineStatus {
 fn pipeline(pipeline: &Pipeline) -> PipelineStatus {
     PipelineStatus {
         name: pipeline.name().to_owned(),
+        halt: pipeline.halt_state(),
         routes: pipeline.routes().iter().map(|r| route(r)).collect(),
     }
 }

@@ -187,11 +187,12 @@ impl Mine {
         self.consumers.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(consumer));
     }
 
-    /// The oldest entry that a consumer still needs; `None` without consumers.
+    /// The oldest entry that a consumer still needs; `None` without consumers, and when all have let go.
     pub fn oldest_needed(&self) -> Option<Seq> {
         let mut consumers = self.consumers.lock().unwrap_or_else(PoisonError::into_inner);
         consumers.retain(|consumer| consumer.strong_count() > 0);
-        consumers.iter().filter_map(Weak::upgrade).map(|consumer| consumer.durable_next()).min()
+        let consumers = consumers.iter().filter_map(Weak::upgrade);
+        consumers.filter(|consumer| !consumer.has_let_go()).map(|consumer| consumer.durable_next()).min()
     }
 
     /// Drops what `keep` does not want, but nothing that a consumer still needs; without `hold`, that too.

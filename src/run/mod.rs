@@ -11,11 +11,14 @@ pub mod older;
 pub mod pipeline;
 pub mod progress;
 pub mod retention;
+pub mod rewind;
 pub mod route;
 pub mod signal;
+pub mod skip;
 pub mod stages;
 
 mod catch_up;
+mod delivery;
 mod session;
 mod start_point;
 mod tables;
