@@ -163,7 +163,8 @@ fn clients_that_hang_or_flood_cost_the_others_nothing() {
     // Questions without end, from somebody who reads no answer.
     let mut flood = connect();
     flood.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
-    let asked: usize = (0..100_000).take_while(|_| flood.write_all(b"{\"command\":\"help\"}\n").is_ok()).count();
+    let asked: usize =
+        (0..100_000).take_while(|_| flood.write_all(b"{\"command\":\"help\"}\n").is_ok()).count();
     assert!(asked < 100_000, "it is not read further when its answers are not taken");
     // Everybody who may is connected, and says nothing.
     let mut idle: Vec<UnixStream> = Vec::new();
@@ -285,7 +286,9 @@ impl Scene {
     fn settled(&mut self) {
         self.wait("nothing moves", |scene| {
             let status = ask(scene, "status").to_string();
-            !["starting", "running", "idle"].iter().any(|state| status.contains(&format!("\"state\":\"{state}\"")))
+            !["starting", "running", "idle"]
+                .iter()
+                .any(|state| status.contains(&format!("\"state\":\"{state}\"")))
         });
     }
 
@@ -342,7 +345,8 @@ fn filtered(line: &str) -> String {
     let is_table = !line.starts_with(' ') && !line.contains(" | ");
     let mut words: Vec<String> = line.split(' ').map(str::to_owned).collect();
     for at in 1..words.len() {
-        let (unit, number) = (words[at].trim_end().trim_end_matches(['.', ')', ';']).to_owned(), &words[at - 1]);
+        let (unit, number) =
+            (words[at].trim_end().trim_end_matches(['.', ')', ';']).to_owned(), &words[at - 1]);
         let is_number = number.trim_start_matches('(').parse::<f64>().is_ok();
         if is_number && ["B", "KiB", "MiB", "ms", "s", "min", "h"].contains(&unit.as_str()) {
             let open = if number.starts_with('(') { "(" } else { "" };
@@ -351,7 +355,8 @@ fn filtered(line: &str) -> String {
         }
         if words[at - 1].ends_with("process") || words[at - 1].ends_with("(user") {
             words[at] = words[at].replace(|c: char| c.is_ascii_digit(), "").replacen([',', ')'], "[N]$", 1);
-            words[at] = words[at].replacen('$', if words[at - 1].ends_with("process") { ")" } else { "," }, 1);
+            words[at] =
+                words[at].replacen('$', if words[at - 1].ends_with("process") { ")" } else { "," }, 1);
         }
     }
     let mut line = times(&words.join(" "));

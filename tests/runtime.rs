@@ -20,5 +20,7 @@ mod control;
 mod delivery;
 #[path = "runtime/mining.rs"]
 mod mining;
+#[path = "runtime/tables.rs"]
+mod tables;
 #[path = "runtime/threads.rs"]
 mod threads;

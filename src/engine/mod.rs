@@ -15,6 +15,8 @@ pub mod reply;
 pub mod socket;
 pub mod status;
 
+mod tables;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;

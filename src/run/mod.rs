@@ -18,5 +18,11 @@ pub mod skip;
 pub mod stages;
 pub mod state_file;
 
+mod catch_up;
 mod delivery;
+mod session;
+mod start_point;
+mod tables;
+mod turn;
 mod waiting;
+mod writer;
