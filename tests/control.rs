@@ -251,8 +251,8 @@ impl Scene {
         match word {
             "@run" => {
                 assert!(self.run.is_none(), "it runs");
-                let log = File::options().create(true).append(true);
-                let log = log.clone().open(self.desk.path().join("run.log")).unwrap();
+                let log = self.desk.path().join("run.log");
+                let log = File::options().create(true).append(true).open(log).unwrap();
                 let mut command = self.desk.command(&format!("exec lode run {rest}"));
                 self.run = Some(command.stdout(Stdio::null()).stderr(log).spawn().unwrap());
                 self.wait("it answers", |scene| Client::connect(&scene.data()).is_ok());
@@ -309,7 +309,8 @@ impl Scene {
         if !errors.is_empty() {
             shown.push_str(&format!("[standard error]\n{errors}"));
         }
-        shown + &format!("[exit code {}]\n", output.status.code().unwrap_or(-1))
+        shown.push_str(&format!("[exit code {}]\n", output.status.code().unwrap_or(-1)));
+        shown
     }
 
     fn filtered(&self, text: &str) -> String {

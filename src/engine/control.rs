@@ -13,6 +13,8 @@ use crate::check::written::subject_text;
 use crate::error::{Error, Kind, Result};
 use crate::model::position::Seq;
 use crate::model::spec::Start;
+use crate::model::table::{TableSelection, TableSet};
+use crate::plan::{InputPlan, Through};
 use crate::run::pipeline::Halt;
 
 impl Engine {
@@ -61,14 +63,29 @@ impl Engine {
     }
 
     pub(super) async fn pause_all(&self, of: &[Subject], door: &Door, confirmed: bool) -> Result<Reply> {
-        let _ = confirmed;
+        let (mut would, mut affected) = (Vec::new(), Vec::new());
+        for subject in of {
+            let Subject::Tables { connection, tables } = subject else { continue };
+            would.push(format!(
+                "changes of {} are not mined until they are resumed, and read later then; other tables go on",
+                subject_text(subject)
+            ));
+            affected.extend(self.readers_of(connection, tables).await);
+        }
+        if !confirmed && !would.is_empty() {
+            return Ok(confirm(Command::Pause { of: of.to_vec() }, would, affected));
+        }
         self.each(of, |subject| async move {
             match subject {
                 Subject::Pipeline(name) => {
                     self.halt_pipeline(name, Halt::Paused, door).await?;
                     Ok(format!("pipeline {name} is paused; its log keeps what it has not read"))
                 }
-                _ => Err(not_for_tables(subject, "pause")),
+                Subject::Tables { connection, tables } => {
+                    self.pause_tables(connection, tables).await?;
+                    Ok(format!("{} is paused; other tables go on", subject_text(subject)))
+                }
+                Subject::Mine(name) => Err(not_for_mines(name, "pause")),
             }
         })
         .await
@@ -80,7 +97,20 @@ impl Engine {
         accept_gap: bool,
         confirmed: bool,
     ) -> Result<Reply> {
-        let _ = (accept_gap, confirmed);
+        let (mut would, mut affected) = (Vec::new(), Vec::new());
+        for subject in of {
+            let Subject::Tables { connection, tables } = subject else { continue };
+            if accept_gap {
+                would.push(format!(
+                    "changes of {} that the source no longer has are missing for good: fill their targets anew",
+                    subject_text(subject)
+                ));
+                affected.extend(self.readers_of(connection, tables).await);
+            }
+        }
+        if !confirmed && !would.is_empty() {
+            return Ok(confirm(Command::Resume { of: of.to_vec(), accept_gap }, would, affected));
+        }
         self.each(of, |subject| async move {
             match subject {
                 Subject::Pipeline(name) => {
@@ -88,10 +118,29 @@ impl Engine {
                     self.let_run(name).await?;
                     Ok(format!("pipeline {name} goes on"))
                 }
-                _ => Err(not_for_tables(subject, "resume")),
+                Subject::Tables { connection, tables } => {
+                    self.resume_tables(connection, tables, accept_gap).await?;
+                    Ok(format!("{} is read again, from where it was paused", subject_text(subject)))
+                }
+                Subject::Mine(name) => Err(not_for_mines(name, "resume")),
             }
         })
         .await
+    }
+
+    /// The pipelines that read tables of a mine.
+    async fn readers_of(&self, connection: &str, tables: &TableSet) -> Vec<String> {
+        let running = self.running.lock().await;
+        let key = running.key_of(connection);
+        let reads = |input: &InputPlan| match &input.through {
+            Through::Log(mine) => {
+                running.key_of(&mine.connection.name) == key
+                    && TableSelection::of(input.tables.clone()).touches(tables)
+            }
+            Through::Direct => false,
+        };
+        let readers = running.plan.pipelines.values().filter(|pipeline| pipeline.inputs.iter().any(reads));
+        readers.map(|pipeline| pipeline.name.clone()).collect()
     }
 
     pub(super) async fn rewind_one(&self, pipeline: &str, to: &Place, confirmed: bool) -> Result<Reply> {
@@ -129,7 +178,9 @@ impl Engine {
                 return Err(Error::new(Kind::Refused, format!("there is no pipeline {name}")));
             }
             let halted = Halted { halt, decided: self.by(door) };
-            self.decide(&mut running, |decisions| drop(decisions.pipelines.insert(name.to_owned(), halted)))?;
+            self.decide(&mut running, |decisions| {
+                decisions.pipelines.insert(name.to_owned(), halted);
+            })?;
         }
         match halt {
             Halt::Stopped => self.stop(name).await,
@@ -156,6 +207,12 @@ pub(super) fn confirm(command: Command, would: Vec<String>, mut affected: Vec<St
 fn not_for_tables(subject: &Subject, verb: &str) -> Error {
     let what = format!("`{verb}` is not for tables such as {}", subject_text(subject));
     Error::new(Kind::Refused, what).advice("tables are paused and resumed")
+}
+
+fn not_for_mines(name: &str, verb: &str) -> Error {
+    let instead = if verb == "pause" { "stop" } else { "start" };
+    Error::new(Kind::Refused, format!("`{verb}` is for pipelines and tables, and {name} is a mine"))
+        .advice(format!("say {instead} {name}"))
 }
 
 fn rewind_to(place: &Place) -> RewindTo {

@@ -3,17 +3,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::control::confirm;
 use super::decisions::{Decided, Decisions, Edit};
 use super::door::Door;
 use super::reply::Reply;
 use super::{Engine, Running};
-use crate::check::command::{KnownMine, database_of};
+use crate::check::command::{Command, KnownMine, database_of};
 use crate::check::written::setting_text;
 use crate::check::{System, mine_settings};
 use crate::error::{Error, Kind, Result};
 use crate::lang::diagnostic::{Diagnostic, render};
-use crate::model::position::Seq;
-use crate::model::spec::Settings;
+use crate::model::position::Position;
+use crate::model::spec::{Settings, Start};
 use crate::plan::{MinePlan, Plan, Through};
 use crate::run::mine::MineState;
 use crate::run::signal::{Control, Wish};
@@ -49,7 +50,9 @@ impl Engine {
             let mut running = self.running.lock().await;
             let key = running.key_of(connection);
             let decided = self.by(door);
-            self.decide(&mut running, |decisions| drop(decisions.mines.insert(key.clone(), decided)))?;
+            self.decide(&mut running, |decisions| {
+                decisions.mines.insert(key.clone(), decided);
+            })?;
             let Some(mine) = running.mines.get_mut(&key) else {
                 return Ok(format!("mine {connection} is stopped, before any pipeline needs it"));
             };
@@ -76,7 +79,9 @@ impl Engine {
             if !was_stopped {
                 return Err(Error::new(Kind::Refused, format!("mine {connection} is not stopped")));
             }
-            self.decide(&mut running, |decisions| drop(decisions.mines.remove(&key)))?;
+            self.decide(&mut running, |decisions| {
+                decisions.mines.remove(&key);
+            })?;
             return Ok(format!("mine {connection} starts with the first pipeline that needs it"));
         };
         let state = mine.mine.state().borrow().clone();
@@ -87,7 +92,9 @@ impl Engine {
                 false => error("is running"),
             });
         }
-        self.decide(&mut running, |decisions| drop(decisions.mines.remove(&key)))?;
+        self.decide(&mut running, |decisions| {
+            decisions.mines.remove(&key);
+        })?;
         if let Some(mine) = running.mines.get_mut(&key) {
             mine.control = Control::default();
             mine.task = Some(mine.mine.start(mine.control.listen()));
@@ -118,15 +125,24 @@ impl Engine {
         }
         let typed = self.read_settings(&plan, settings)?;
         refuse_what_does_not_fit(&running.plan, &key, &typed)?;
-        if let Some(confirm) = self.move_start(&running, &key, &plan, &typed, confirmed).await? {
-            return Ok(confirm);
+        let (mut settings, mut done) = (settings.clone(), Vec::new());
+        if let Some(start) = typed.start("start")
+            && let Some(moved) = self.move_start(&running, &key, &start, confirmed).await?
+        {
+            if !confirmed {
+                let command = Command::Set { mine: connection.to_owned(), settings };
+                return Ok(confirm(command, moved, running.readers(&key)));
+            }
+            // It counts once, for a log that has begun; where the next one begins is the script's to say.
+            settings.remove("start");
+            done = moved;
         }
         let before = self.decided(&mut running)?.clone();
         let scripts = running.script.mines.get(&key).map(|mine| mine.settings.clone()).unwrap_or_default();
         let decided = self.by(door);
         self.decide(&mut running, |decisions| {
             let edits = decisions.settings.entry(key.clone()).or_default();
-            for (edited, value) in settings {
+            for (edited, value) in &settings {
                 let script = scripts.0.get(edited.as_str()).map(|setting| setting_text(setting, Some(&key)));
                 if script.as_ref() == Some(value) {
                     edits.remove(edited);
@@ -143,15 +159,12 @@ impl Engine {
             self.decide(&mut running, |decisions| *decisions = before)?;
             return Err(error);
         }
-        let changed = settings.iter().map(|(key, value)| {
-            let from =
-                plan.settings.0.get(key.as_str()).map(|setting| setting_text(setting, Some(connection)));
-            format!(
-                "{connection}.{key} is {value}{}",
-                from.map_or(String::new(), |from| format!(", was {from}"))
-            )
-        });
-        Ok(Reply::Done { done: changed.collect() })
+        for (key, value) in &settings {
+            let from = plan.settings.0.get(key.as_str()).map(|from| setting_text(from, Some(connection)));
+            let was = from.map_or(String::new(), |from| format!(", was {from}"));
+            done.push(format!("{connection}.{key} is {value}{was}"));
+        }
+        Ok(Reply::Done { done })
     }
 
     /// The plan of a script with the settings that were changed by commands, and what is to be said about those for which
@@ -196,22 +209,41 @@ impl Engine {
         })
     }
 
-    /// Where mining is to begin counts at once for a log that is empty. One that has begun goes on where it ends, unless
-    /// it is told to leave something out.
+    /// Has a mine with a log go on at another place; what that leaves out is shown and confirmed first. `None` when its log
+    /// is empty: then the start point is a setting like others.
     async fn move_start(
         &self,
         running: &Running,
         key: &str,
-        _plan: &MinePlan,
-        settings: &Settings,
-        _confirmed: bool,
-    ) -> Result<Option<Reply>> {
-        let Some(_start) = settings.start("start") else { return Ok(None) };
-        let Some(mine) = running.mines.get(key) else { return Ok(None) };
-        if mine.mine.log().tail().next == Seq(0) {
+        start: &Start,
+        confirmed: bool,
+    ) -> Result<Option<Vec<String>>> {
+        let Some(mine) = running.mines.get(key).map(|mine| &mine.mine) else { return Ok(None) };
+        if mine.log().tail().commit.is_none() {
             return Ok(None);
         }
-        Err(Error::new(Kind::Refused, "not there yet"))
+        let preview =
+            if confirmed { mine.skip_to(start.clone()).await? } else { mine.preview(start).await? };
+        let place = |position: &Position, ms: Option<i64>| {
+            let time = ms.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+            format!("{position}{}", time.map_or(String::new(), |time| format!(" ({time})")))
+        };
+        let from =
+            preview.from.as_ref().map_or("its beginning".to_owned(), |from| place(from, preview.from_ms));
+        let to = place(&preview.to, preview.to_ms);
+        Ok(Some(match (confirmed, preview.is_later) {
+            (true, _) => vec![format!(
+                "mine {key} goes on at {to}; what lies behind {from} and before that is missing"
+            )],
+            (false, Some(false)) => {
+                let what = format!("{to} lies before {from}, where the log ends: it would get changes twice");
+                return Err(Error::new(Kind::Refused, what)
+                    .advice("rewind pipelines to read what the log has once more"));
+            }
+            (false, _) => vec![format!(
+                "mine {key} goes on at {to} in the place of {from}; what lies between is never mined"
+            )],
+        }))
     }
 
     fn read_settings(&self, plan: &MinePlan, settings: &BTreeMap<String, String>) -> Result<Settings> {

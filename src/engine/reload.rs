@@ -137,13 +137,10 @@ impl Running {
             former.control.tell(Wish::Drain);
             let Some(mine) = self.mines.get_mut(&key) else { continue };
             let over = former.mine.state().borrow().is_over();
-            match former.task.take().filter(|_| !over) {
-                Some(task) => {
-                    mine.control = Control::default();
-                    mine.task = Some(mine.mine.start_after(task, mine.control.listen()));
-                }
-                // It starts with the others, or stays as it is.
-                None => {}
+            // One that is over starts with the others, or stays as it is.
+            if let Some(task) = former.task.take().filter(|_| !over) {
+                mine.control = Control::default();
+                mine.task = Some(mine.mine.start_after(task, mine.control.listen()));
             }
         }
     }

@@ -143,10 +143,7 @@ impl Reply {
     pub(super) fn outcome(&self) -> Option<(bool, String)> {
         match self {
             Reply::Done { done } => Some((true, done.join("; "))),
-            Reply::Difference { diff, applied, .. } => {
-                let (mines, pipelines) = (diff.mines.len(), diff.pipelines.len());
-                Some((*applied, format!("{mines} mines and {pipelines} pipelines differed")))
-            }
+            Reply::Difference { diff, applied, .. } => Some((*applied, diff.summary())),
             Reply::Failed { error, .. } => Some((false, error.clone())),
             Reply::Wrong { findings, .. } => {
                 let first = findings.get(0).and_then(|finding| finding["message"].as_str());

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::coverage::{Gap, Paused};
+use crate::model::table::TableSet;
 use crate::run::mine::{Mine, MineState};
 use crate::run::pipeline::{Halt, Pipeline};
 use crate::run::progress::RouteFigures;
@@ -38,6 +40,12 @@ pub struct MineStatus {
     pub stored_bytes: u64,
     /// Size of the same entries before compression.
     pub payload_bytes: u64,
+    /// Tables that are paused, or being resumed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paused: Vec<Paused>,
+    /// Where history is missing because somebody accepted that, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gaps: Vec<Gap>,
 }
 
 /// One pipeline.
@@ -71,6 +79,9 @@ pub struct RouteStatus {
     pub figures: RouteFigures,
     /// How far the sink is behind the log, by the source server's clock.
     pub lag_ms: Option<i64>,
+    /// Tables among those it reads, or patterns of them, that its mine has paused or is resuming.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paused: Vec<String>,
 }
 
 impl Status {
@@ -97,6 +108,7 @@ impl Status {
 
 fn mine(mine: &Mine) -> MineStatus {
     let (tail, stat) = (mine.hub().tail().borrow().clone(), mine.log().stat());
+    let coverage = mine.log().coverage();
     MineStatus {
         name: mine.name().to_owned(),
         state: mine.state().borrow().clone(),
@@ -107,6 +119,8 @@ fn mine(mine: &Mine) -> MineStatus {
         delay_ms: mine.progress().delay_ms(),
         stored_bytes: stat.stored_bytes,
         payload_bytes: stat.payload_bytes,
+        paused: coverage.paused,
+        gaps: coverage.gaps,
     }
 }
 
@@ -116,6 +130,11 @@ fn pipeline(pipeline: &Pipeline) -> PipelineStatus {
         halt: pipeline.halt_state(),
         routes: pipeline.routes().iter().map(|r| route(r)).collect(),
     }
+}
+
+fn paused(mine: &Mine, tables: &TableSet) -> Vec<String> {
+    let paused = mine.paused().into_iter().filter(|paused| paused.touches(tables));
+    paused.flat_map(|paused| paused.tables.include.into_iter().map(|pattern| pattern.0)).collect()
 }
 
 fn route(route: &Route) -> RouteStatus {
@@ -130,5 +149,6 @@ fn route(route: &Route) -> RouteStatus {
         mine: parts.origin.mine().map(|mine| mine.name().to_owned()),
         figures: route.progress().figures(),
         lag_ms: route.lag_ms(),
+        paused: parts.origin.mine().map(|mine| paused(mine, &parts.tables)).unwrap_or_default(),
     }
 }

@@ -60,6 +60,22 @@ impl Diff {
         }
     }
 
+    /// One line: `~ mine shop, + pipeline paid`.
+    pub fn summary(&self) -> String {
+        let line = |what: &str, changed: &Changed| {
+            let sign = match changed.change {
+                Change::Added => "+",
+                Change::Removed => "-",
+                Change::Changed(_) => "~",
+            };
+            format!("{sign} {what} {}", changed.name)
+        };
+        let mines = self.mines.iter().map(|changed| line("mine", changed));
+        let lines: Vec<_> =
+            mines.chain(self.pipelines.iter().map(|changed| line("pipeline", changed))).collect();
+        if lines.is_empty() { "nothing differed".to_owned() } else { lines.join(", ") }
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.mines.is_empty() && self.pipelines.is_empty()
