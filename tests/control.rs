@@ -263,10 +263,7 @@ impl Scene {
             "@signal" => {
                 let run = self.run.as_ref().expect("it runs").id().to_string();
                 assert!(Command::new("kill").args(["-s", rest, &run]).status().unwrap().success());
-                let entries = |scene: &Scene| {
-                    let audit = ask(scene, "audit")["entries"].as_array().map_or(0, Vec::len);
-                    audit
-                };
+                let entries = |scene: &Scene| ask(scene, "audit")["entries"].as_array().map_or(0, Vec::len);
                 let before = entries(self);
                 self.wait("it acts", |scene| entries(scene) > before);
             }

@@ -194,7 +194,9 @@ impl Engine {
         if !self.decided(&mut running)?.pipelines.contains_key(name) {
             return Ok(());
         }
-        self.decide(&mut running, |decisions| drop(decisions.pipelines.remove(name)))
+        self.decide(&mut running, |decisions| {
+            decisions.pipelines.remove(name);
+        })
     }
 }
 
