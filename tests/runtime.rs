@@ -16,6 +16,8 @@ mod world;
 
 #[path = "runtime/delivery.rs"]
 mod delivery;
+#[path = "runtime/figures.rs"]
+mod figures;
 #[path = "runtime/mining.rs"]
 mod mining;
 #[path = "runtime/threads.rs"]

@@ -21,13 +21,14 @@ use crate::check::{self, Checked, Input, Model, System};
 use crate::error::{Error, Kind, Result, ResultExt};
 use crate::model::clock::Clock;
 use crate::model::connection::Connection;
+use crate::model::spec::Settings;
 use crate::plan::build::build;
 use crate::plan::{InputPlan, MinePlan, PipelinePlan, Plan, RoutePlan, Through};
 use crate::run::event::{Event, Events};
 use crate::run::feed::Origin;
 use crate::run::mine::{Mine, MineParts, MineState};
 use crate::run::pipeline::Pipeline;
-use crate::run::retention::Policy;
+use crate::run::retention::{Policy, Unread};
 use crate::run::route::{Route, RouteParts};
 use crate::run::signal::{Control, Wish};
 use crate::sink::SinkRoute;
@@ -227,7 +228,7 @@ impl Engine {
     pub async fn status(&self) -> Status {
         let running = self.running.lock().await;
         let mines = running.mines.values().map(|running| running.mine.as_ref());
-        Status::of(mines, running.pipelines.values().map(Arc::as_ref))
+        Status::of(mines, running.pipelines.values().map(Arc::as_ref), &self.clock)
     }
 
     /// What happens from now on.
@@ -269,7 +270,8 @@ impl Engine {
             source: Arc::clone(&source),
             log,
             start: plan.settings.start("start").unwrap_or_else(|| source.default_start()),
-            policy: policy(plan),
+            policy: policy(&plan.settings),
+            counts: Some(self.counts_file(plan)),
             clock: self.clock.clone(),
         };
         let mine = Mine::new(parts, self.events.clone());
@@ -348,6 +350,14 @@ impl Engine {
             aside: aside.then(|| self.aside_file(&pipeline.name)),
             clock: self.clock.clone(),
         })
+    }
+
+    /// A log has one, whatever its mine is called.
+    fn counts_file(&self, plan: &MinePlan) -> PathBuf {
+        let store = plan.store.as_ref().map_or("embedded", |store| &store.name);
+        self.data_dir
+            .join("state")
+            .join(format!("counts-{}.json", file_name(&format!("{store}.{}", plan.log))))
     }
 
     fn aside_file(&self, pipeline: &str) -> PathBuf {
@@ -435,10 +445,15 @@ async fn stop_idle_mines(running: &mut Running) {
     }
 }
 
-fn policy(plan: &MinePlan) -> Policy {
-    let keep =
-        Retention { age: plan.settings.duration("retention"), size: plan.settings.size("retention_size") };
-    Policy { keep, hold_bytes_max: plan.settings.size("hold_size") }
+/// What settings of `share_mining` say about how much of a log is kept.
+pub fn policy(settings: &Settings) -> Policy {
+    let keep = Retention { age: settings.duration("retention"), size: settings.size("retention_size") };
+    let unread = match settings.choice("unread") {
+        Some("drop") => Unread::Drop,
+        Some("stop") => Unread::Stop,
+        _ => Unread::Hold,
+    };
+    Policy { keep, unread, hold_bytes_max: settings.size("hold_size") }
 }
 
 fn no_pipeline(running: &Running, name: &str) -> Error {

@@ -1,6 +1,7 @@
 //! The miner: one reader of one source, which appends to one log and wakes the pipelines.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -10,6 +11,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::backoff::Backoff;
+use super::counts::{self, Counts};
 use super::event::{Event, Events, FAILURES};
 use super::hub::Hub;
 use super::older::Older;
@@ -17,7 +19,7 @@ use super::progress::{MineProgress, RouteProgress};
 use super::retention::{self, Policy};
 use super::signal::{Listener, Wish};
 use crate::error::{Error, Kind, Result};
-use crate::model::block::{Block, BlockBuilder, Commit};
+use crate::model::block::{self, Block, BlockBuilder, Commit, Count};
 use crate::model::clock::Clock;
 use crate::model::position::{Position, Seq};
 use crate::model::spec::Start;
@@ -46,6 +48,8 @@ pub struct MineParts {
     pub start: Start,
     /// How much of the log is kept.
     pub policy: Policy,
+    /// Where the number of changes is kept; `None` keeps it nowhere.
+    pub counts: Option<PathBuf>,
     /// The time of day.
     pub clock: Clock,
 }
@@ -58,7 +62,9 @@ pub struct Mine {
     older: Older,
     wanted: watch::Sender<TableSelection>,
     state: watch::Sender<MineState>,
+    policy: RwLock<Policy>,
     progress: MineProgress,
+    counts: Counts,
     events: Events,
     consumers: Mutex<Vec<Weak<RouteProgress>>>,
     /// Taken while old changes are dropped.
@@ -113,7 +119,10 @@ impl Mine {
     /// A mine that is not started yet.
     pub fn new(parts: MineParts, events: Events) -> Arc<Mine> {
         let hub = Hub::new(parts.log.tail());
+        let counts = Counts::open(parts.counts.clone(), parts.log.as_ref(), parts.clock.clone());
         Arc::new(Mine {
+            policy: RwLock::new(parts.policy.clone()),
+            counts,
             parts,
             hub,
             older: Older::default(),
@@ -137,8 +146,14 @@ impl Mine {
     }
 
     /// How much of its log is kept.
-    pub fn policy(&self) -> &Policy {
-        &self.parts.policy
+    pub fn policy(&self) -> Policy {
+        self.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Keeps more or less of its log from now on, also while it runs. What has become too much goes when old changes are
+    /// dropped the next time, within [`retention::INTERVAL`].
+    pub fn keep(&self, policy: Policy) {
+        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
     }
 
     /// Its newest blocks.
@@ -159,6 +174,11 @@ impl Mine {
         &self.progress
     }
 
+    /// What its log was given of each table.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
     /// Follows what it is doing.
     pub fn state(&self) -> watch::Receiver<MineState> {
         self.state.subscribe()
@@ -167,6 +187,13 @@ impl Mine {
     /// Has these tables mined, too: from the start, or while it runs from the source's next transaction on.
     pub fn want(&self, tables: &TableSet) {
         self.wanted.send_if_modified(|wanted| wanted.add(tables));
+    }
+
+    /// The tables that it reads, or will read when it is started: those asked for, and those that its log covers.
+    pub fn tables(&self) -> TableSelection {
+        let mut tables = self.log().coverage();
+        merge(&mut tables, &self.wanted.borrow());
+        tables
     }
 
     /// Lets retention know a consumer.
@@ -188,7 +215,12 @@ impl Mine {
     pub async fn retain(&self, keep: &Retention, hold: bool) -> Result<Retained> {
         let _dropping = self.dropping.lock().await;
         let needed = if hold { self.oldest_needed() } else { None };
-        self.log().retain(keep, needed).await
+        let uncounted = self.counts.missing();
+        // What is dropped can be counted no more. A place without room for the file is one where dropping helps.
+        if let Err(error) = self.counts.save() {
+            warn!(mine = self.name(), "the number of changes could not be noted: {error}");
+        }
+        self.log().retain(keep, needed.into_iter().chain(uncounted).min()).await
     }
 
     /// Waits until dropping that began before is over: it does not know of a consumer that was attached since.
@@ -205,16 +237,18 @@ impl Mine {
         let mine = Arc::clone(self);
         tokio::spawn(async move {
             let (over, told) = oneshot::channel();
+            let (counted, told_counts) = oneshot::channel();
             let retention = tokio::spawn(retention::keep(Arc::clone(&mine), told));
+            let counting = tokio::spawn(counts::keep(Arc::clone(&mine), told_counts));
             let run = tokio::spawn(Arc::clone(&mine).run(listener));
             let state = run.await.unwrap_or_else(|panic| MineState::Failed {
                 kind: Kind::Internal,
                 error: format!("lode is at fault: {panic}"),
                 advice: Some("please report this with the log of the run".to_owned()),
             });
-            drop(over);
-            // A panic in there costs old changes their removal, and nothing else.
-            let _ = retention.await;
+            drop((over, counted));
+            // A panic in there costs old changes their removal, or figures, and nothing else.
+            let _ = tokio::join!(retention, counting);
             let tail = mine.log().tail().next.0;
             match state {
                 MineState::Ended => info!(mine = mine.name(), tail, "mined to the end of the source"),
@@ -277,6 +311,7 @@ impl Mine {
         let identity = identity?;
         self.bind(&identity.id).await?;
         self.hub.rewind(log.tail());
+        self.counts.begin(log.tail().next);
 
         let mut wanted = self.wanted.subscribe();
         let mut tables = log.coverage();
@@ -307,9 +342,9 @@ impl Mine {
             // What was read before an error is complete up to its last commit, and is kept: a source that breaks off
             // again and again is got through all the same.
             let sent = match builder.seal() {
-                Some(block) => writer.send(block).await,
+                Some(block) => writer.send(block, builder.take_counts()).await,
                 None if progress.is_ok() && builder.len() >= BLOCK_BYTES => match builder.seal_part() {
-                    Some(part) => writer.send(part).await,
+                    Some(part) => writer.send(part, builder.take_counts()).await,
                     None => true,
                 },
                 None => true,
@@ -376,6 +411,14 @@ impl Mine {
 
     /// Makes blocks durable, and then visible to the pipelines.
     async fn append(&self, blocks: &[Arc<Block>]) -> Result<()> {
+        let counts = blocks.iter().map(|block| block::count(block)).collect::<Result<Vec<_>, _>>();
+        let counts =
+            counts.map_err(|_| Error::new(Kind::Internal, "a block was built that is not readable"))?;
+        self.append_counted(blocks, &counts).await
+    }
+
+    /// The same with the counts that come from where the blocks were built.
+    async fn append_counted(&self, blocks: &[Arc<Block>], counts: &[Vec<Count>]) -> Result<()> {
         let tail = self.log().append(blocks.to_vec()).await.map_err(|error| {
             // A store that is full or away is waited for: nothing is lost, as the source is read again from the tail.
             let kind = if error.kind() == Kind::Environment { Kind::Unavailable } else { error.kind() };
@@ -384,8 +427,9 @@ impl Mine {
             advice.into_iter().fold(error, Error::advice)
         })?;
         let now_ms = self.parts.clock.now_ms();
-        for block in blocks {
+        for (block, counts) in blocks.iter().zip(counts) {
             self.progress.durable(block, now_ms);
+            self.counts.durable(block, counts, self.log().as_ref());
         }
         self.hub.publish(blocks, tail);
         Ok(())
@@ -405,6 +449,7 @@ struct Writer {
 
 struct Queued {
     block: Arc<Block>,
+    counts: Vec<Count>,
     /// Gives its share of the queue's bytes back when the block is durable.
     _room: OwnedSemaphorePermit,
 }
@@ -417,12 +462,12 @@ impl Writer {
     }
 
     /// Queues a block, waiting for room. False when the writing task has ended with an error.
-    async fn send(&self, block: Block) -> bool {
+    async fn send(&self, block: Block, counts: Vec<Count>) -> bool {
         // A block with one very large row takes all the room there is.
         let bytes = block.payload.len().min(QUEUE_BYTES_MAX) as u32;
         let room =
             Arc::clone(&self.room).acquire_many_owned(bytes).await.expect("the semaphore is never closed");
-        self.queue.send(Queued { block: Arc::new(block), _room: room }).await.is_ok()
+        self.queue.send(Queued { block: Arc::new(block), counts, _room: room }).await.is_ok()
     }
 
     /// Whether the writing task has ended with an error.
@@ -451,8 +496,11 @@ fn writer_ended() -> Error {
 async fn write(mine: Arc<Mine>, mut waiting: mpsc::Receiver<Queued>) -> Result<()> {
     let mut queued = Vec::new();
     while waiting.recv_many(&mut queued, QUEUE_BLOCKS_MAX).await > 0 {
-        let blocks: Vec<_> = queued.iter().map(|queued| Arc::clone(&queued.block)).collect();
-        mine.append(&blocks).await?;
+        let (blocks, counts): (Vec<_>, Vec<_>) = queued
+            .iter_mut()
+            .map(|queued| (Arc::clone(&queued.block), std::mem::take(&mut queued.counts)))
+            .unzip();
+        mine.append_counted(&blocks, &counts).await?;
         queued.clear();
     }
     Ok(())

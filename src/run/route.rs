@@ -149,16 +149,22 @@ impl Route {
         self.state.subscribe()
     }
 
-    /// How far its sink is behind the log, by the clock of the source's server: 0 when everything mined is
-    /// delivered. `None` for a direct route, and while it is not known: before the first transaction since the start
-    /// is durable.
+    /// How far its sink is behind the log, by the clock of the source's server: how old the oldest change is that is
+    /// mined and not delivered, and 0 when there is none. `None` for a direct route, and while it is not known: before
+    /// the sink was opened, and until then the first change since the start is read.
     pub fn lag_ms(&self) -> Option<i64> {
         let mine = self.parts.origin.mine()?;
         let tail = mine.hub().tail().borrow().clone();
-        if self.progress.durable_next() >= tail.next {
+        let next = self.progress.delivered_next();
+        if next >= tail.next {
             return Some(0);
         }
-        Some((tail.commit?.time_ms - self.progress.commit_time_ms()?).max(0))
+        // What was not looked at yet is mostly in memory; otherwise the route is far behind, and has a place at least.
+        let unread = || mine.hub().get(next).filter(|_| next > Seq(0)).map(|block| block.first_time_ms);
+        let oldest_ms =
+            self.progress.oldest_ms().or_else(unread).or_else(|| self.progress.commit_time_ms())?;
+        // The server's clock has gone on since its last transaction.
+        Some((tail.commit?.time_ms - oldest_ms).max(0) + mine.progress().quiet_ms())
     }
 
     /// Delivers until a wish, the end of the source, or an error that trying again does not mend; the state
@@ -264,7 +270,7 @@ impl Route {
             return Ok(Ended::ByWish);
         };
         let feed = feed?;
-        self.progress.durable(cursor.next, cursor.position);
+        self.progress.begins_at(cursor.next, cursor.position);
         info!(pipeline = parts.pipeline, route = parts.sink.key, from = cursor.next.0, "delivering");
         self.enter(RouteState::Running);
         let delivery = Delivery {
@@ -277,6 +283,7 @@ impl Route {
             stages,
             sink,
             next: cursor.next,
+            read_ms: 0,
             drain_to: None,
             waiting: Waiting::default(),
             unproven: Unproven::default(),
@@ -311,6 +318,8 @@ struct Delivery<'a> {
     sink: &'a mut dyn Sink,
     /// The first entry that was not looked at yet.
     next: Seq,
+    /// When the source executed the change that was looked at last.
+    read_ms: i64,
     /// Where the log ended when the wish to drain came.
     drain_to: Option<Seq>,
     /// Changes for the next batch.
@@ -346,6 +355,9 @@ impl Delivery<'_> {
                     self.take(&block).await?;
                     if !self.feed.has_more() && (!self.waiting.is_empty() || self.unproven.parts > 0) {
                         self.flush().await?;
+                    }
+                    if self.waits_for_nothing() {
+                        self.route.progress.has_all_before(self.next);
                     }
                     self.route.enter(RouteState::Running);
                     // A route that is far behind finds its next block at hand again and again, and would keep its
@@ -391,6 +403,10 @@ impl Delivery<'_> {
                                 break;
                             }
                         }
+                        if self.waits_for_nothing() {
+                            self.route.progress.waits(change.time_ms);
+                        }
+                        self.read_ms = change.time_ms;
                         read += 1;
                         match &payload {
                             None => self.waiting.read(block, bytes, seq, &change, &self.tables),
@@ -497,6 +513,10 @@ impl Delivery<'_> {
         self.write(Batch { changes, cursor: Some(cursor) }).await?;
         self.backoff.succeeded();
         self.route.progress.committed(time_ms, self.route.parts.clock.now_ms());
+        if !self.waits_for_nothing() {
+            // All that is left is of the transaction that was read last.
+            self.route.progress.waits(self.read_ms);
+        }
         self.moved_at = Instant::now();
         Ok(())
     }
@@ -513,6 +533,11 @@ impl Delivery<'_> {
             self.route.progress.durable(cursor.next, cursor.position.clone());
         }
         Ok(())
+    }
+
+    /// Whether the sink has everything that was looked at.
+    fn waits_for_nothing(&self) -> bool {
+        self.waiting.is_empty() && self.unproven.parts == 0
     }
 
     /// Whether everything that was mined before the wish to end is looked at.
