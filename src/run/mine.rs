@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -16,7 +16,7 @@ use super::event::{Event, Events, FAILURES};
 use super::hub::Hub;
 use super::older::Older;
 use super::progress::{MineProgress, RouteProgress};
-use super::retention::{self, Policy};
+use super::retention::{self, Policy, Unread};
 use super::signal::{Listener, Wish};
 use crate::error::{Error, Kind, Result};
 use crate::model::block::{self, Block, BlockBuilder, Commit, Count};
@@ -67,6 +67,8 @@ pub struct Mine {
     counts: Counts,
     events: Events,
     consumers: Mutex<Vec<Weak<RouteProgress>>>,
+    /// Has old changes dropped at once.
+    wants_room: Notify,
     /// Taken while old changes are dropped.
     dropping: tokio::sync::Mutex<()>,
 }
@@ -86,6 +88,13 @@ pub enum MineState {
         /// What broke.
         error: String,
         /// What helps, where that is known.
+        advice: Option<String>,
+    },
+    /// Its log has no room for more. It reads nothing meanwhile, and goes on by itself when there is room.
+    StoreFull {
+        /// What is full.
+        error: String,
+        /// What makes room, where that is known.
         advice: Option<String>,
     },
     /// Stopped by wish.
@@ -131,6 +140,7 @@ impl Mine {
             progress: MineProgress::default(),
             events,
             consumers: Mutex::default(),
+            wants_room: Notify::new(),
             dropping: tokio::sync::Mutex::default(),
         })
     }
@@ -223,6 +233,11 @@ impl Mine {
         self.log().retain(keep, needed.into_iter().chain(uncounted).min()).await
     }
 
+    /// Returns when the log is full. Cancel-safe.
+    pub async fn wants_room(&self) {
+        self.wants_room.notified().await;
+    }
+
     /// Waits until dropping that began before is over: it does not know of a consumer that was attached since.
     pub async fn dropped(&self) {
         let _dropping = self.dropping.lock().await;
@@ -277,15 +292,25 @@ impl Mine {
             if self.log().tail() != tail {
                 backoff.succeeded();
             }
-            let wait = backoff.failed();
-            warn!(
-                mine = self.name(),
-                wait_ms = wait.as_millis() as u64,
-                advice,
-                "mining broke off, trying again: {text}"
-            );
-            self.enter(MineState::Retrying { error: text, advice });
-            if listener.unless(Wish::Drain, tokio::time::sleep(wait)).await.is_none() {
+            let waited = match error.kind() {
+                Kind::Full => {
+                    warn!(mine = self.name(), advice, "mining waits for room in its log: {text}");
+                    self.enter(MineState::StoreFull { error: text, advice });
+                    listener.unless(Wish::Drain, self.room(&mut backoff)).await
+                }
+                _ => {
+                    let wait = backoff.failed();
+                    warn!(
+                        mine = self.name(),
+                        wait_ms = wait.as_millis() as u64,
+                        advice,
+                        "mining broke off, trying again: {text}"
+                    );
+                    self.enter(MineState::Retrying { error: text, advice });
+                    listener.unless(Wish::Drain, tokio::time::sleep(wait)).await
+                }
+            };
+            if waited.is_none() {
                 return MineState::Stopped;
             }
         }
@@ -409,6 +434,35 @@ impl Mine {
         Ok(Some(position))
     }
 
+    /// Waits until the log may have room again. Whether its disk has is found out by trying.
+    async fn room(&self, backoff: &mut Backoff) {
+        loop {
+            self.wants_room.notify_one();
+            tokio::time::sleep(backoff.failed()).await;
+            if self.has_room().is_ok() {
+                return;
+            }
+        }
+    }
+
+    /// # Errors
+    /// `Full` when the log has reached the limit that its policy sets.
+    fn has_room(&self) -> Result<()> {
+        let policy = self.policy();
+        if policy.hold_bytes_max.is_none() || policy.unread != Unread::Stop {
+            return Ok(());
+        }
+        let stored_bytes = self.log().stat().stored_bytes;
+        let Some(most) = policy.is_full(stored_bytes) else { return Ok(()) };
+        Err(Error::new(
+            Kind::Full,
+            format!("the log has {stored_bytes} bytes, and is held below {most} by `hold_size`"),
+        )
+        .advice(
+            "let the pipelines that lag go on, raise `hold_size`, or give up what they have not read: unread = drop",
+        ))
+    }
+
     /// Makes blocks durable, and then visible to the pipelines.
     async fn append(&self, blocks: &[Arc<Block>]) -> Result<()> {
         let counts = blocks.iter().map(|block| block::count(block)).collect::<Result<Vec<_>, _>>();
@@ -419,8 +473,12 @@ impl Mine {
 
     /// The same with the counts that come from where the blocks were built.
     async fn append_counted(&self, blocks: &[Arc<Block>], counts: &[Vec<Count>]) -> Result<()> {
+        // A transaction that has begun is not held up: it could never be dropped, so that there would never be room.
+        if blocks.first().is_some_and(|block| block.first == self.log().tail().next) {
+            self.has_room()?;
+        }
         let tail = self.log().append(blocks.to_vec()).await.map_err(|error| {
-            // A store that is full or away is waited for: nothing is lost, as the source is read again from the tail.
+            // A store that failed or is away is waited for: nothing is lost, as the source is read again from the tail.
             let kind = if error.kind() == Kind::Environment { Kind::Unavailable } else { error.kind() };
             let advice = error.next_step().map(str::to_owned);
             let error = Error::new(kind, error.to_string()).context("while appending to the log");

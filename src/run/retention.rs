@@ -48,6 +48,13 @@ impl Policy {
         }
     }
 
+    /// What is due to go. Where nothing unread may be dropped, what is read goes before the limit is reached.
+    pub fn due(&self) -> Retention {
+        let limit = self.hold_bytes_max.filter(|_| self.unread == Unread::Stop);
+        let size = self.keep.size.into_iter().chain(limit.map(|most| most / 10 * 9)).min();
+        Retention { age: self.keep.age, size }
+    }
+
     /// The limit that a log of `stored_bytes` has reached, so that nothing more may be appended.
     pub fn is_full(&self, stored_bytes: u64) -> Option<u64> {
         self.hold_bytes_max.filter(|most| self.unread == Unread::Stop && stored_bytes >= *most)
@@ -112,8 +119,10 @@ pub async fn keep(mine: Arc<Mine>, mut over: oneshot::Receiver<()>) {
     loop {
         tokio::select! {
             _ = &mut over => return,
-            _ = interval.tick() => held = apply(&mine, held).await,
+            _ = interval.tick() => {}
+            () = mine.wants_room() => {}
         }
+        held = apply(&mine, held).await;
     }
 }
 
@@ -121,7 +130,7 @@ pub async fn keep(mine: Arc<Mine>, mut over: oneshot::Receiver<()>) {
 async fn apply(mine: &Mine, was_held: bool) -> bool {
     let policy = mine.policy();
     let hold = policy.holds(mine.log().stat().stored_bytes);
-    match mine.retain(&policy.keep, hold).await {
+    match mine.retain(&policy.due(), hold).await {
         Ok(retained) => {
             if retained.held && !was_held {
                 warn!(mine = mine.name(), "old changes are kept because a pipeline has not read them yet");
@@ -204,6 +213,7 @@ mod tests {
     #[test]
     fn limits_are_kept() {
         let stops = policy(Unread::Stop, None, None, Some(100));
+        assert_eq!(stops.due().size, Some(90));
         assert_eq!((stops.is_full(99), stops.is_full(100), stops.holds(1000)), (None, Some(100), true));
         let held = policy(Unread::Hold, None, None, Some(100));
         assert_eq!((held.is_full(1000), held.holds(100), held.holds(101)), (None, true, false));

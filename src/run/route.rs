@@ -554,6 +554,7 @@ impl Delivery<'_> {
             MineState::Idle | MineState::Starting => format!("mine {name} is starting"),
             MineState::Running | MineState::Ended => return RouteState::Running,
             MineState::Retrying { .. } => format!("mine {name} lost its source and tries again"),
+            MineState::StoreFull { .. } => format!("mine {name} has no room in its log"),
             MineState::Stopped => format!("mine {name} stopped"),
             MineState::Failed { .. } => format!("mine {name} failed"),
         };
