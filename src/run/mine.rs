@@ -446,7 +446,8 @@ impl Mine {
     }
 
     /// # Errors
-    /// `Full` when the log has reached the limit that its policy sets.
+    /// `Full` when the log has reached the limit that its policy sets, with changes that were not read. Without any,
+    /// dropping would make room if it could: the last transaction stays however large it is.
     fn has_room(&self) -> Result<()> {
         let policy = self.policy();
         if policy.hold_bytes_max.is_none() || policy.unread != Unread::Stop {
@@ -454,6 +455,9 @@ impl Mine {
         }
         let stored_bytes = self.log().stat().stored_bytes;
         let Some(most) = policy.is_full(stored_bytes) else { return Ok(()) };
+        if self.oldest_needed().is_none_or(|needed| needed >= self.log().tail().next) {
+            return Ok(());
+        }
         Err(Error::new(
             Kind::Full,
             format!("the log has {stored_bytes} bytes, and is held below {most} by `hold_size`"),
