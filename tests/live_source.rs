@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use lode::model::block::{BlockBuilder, Entry, Op, SchemaBook};
 use lode::model::connection::Connection;
+use lode::model::coverage::Coverage;
 use lode::model::position::{Position, Seq};
 use lode::model::row::RowView;
 use lode::model::schema::ColumnType;
@@ -305,7 +306,7 @@ async fn a_table_can_be_added_while_the_stream_runs() {
     let mut out = BlockBuilder::new(Seq(0), SchemaBook::default());
     server.run(&["INSERT INTO shop.a VALUES (1)", "INSERT INTO shop.b VALUES (1)"]).await;
     while stream.fill(&mut out, 1 << 20, PATIENCE).await.unwrap() != Progress::Idle {}
-    stream.select(selection("shop", "*"));
+    stream.select(Coverage::of(selection("shop", "*")));
     assert_eq!(stream.fill(&mut out, 1 << 20, PATIENCE).await.unwrap(), Progress::CaughtUp);
     server.run(&["INSERT INTO shop.b VALUES (2)", "INSERT INTO shop.a VALUES (2)"]).await;
     while stream.fill(&mut out, 1 << 20, PATIENCE).await.unwrap() != Progress::Idle {}

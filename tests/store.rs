@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use lode::error::Kind;
 use lode::model::block::{Block, BlockBuilder, Commit, Entry, SchemaBook};
+use lode::model::coverage::{Coverage, Gap, Paused};
 use lode::model::position::{Position, Seq};
 use lode::model::row::ImageWriter;
 use lode::model::schema::{Column, ColumnType, TableSchema};
@@ -118,7 +119,7 @@ async fn an_unfinished_transaction_is_invisible_and_cut_on_open() {
         let part = ledger.part(5);
         let rest = ledger.transaction(1);
         assert_eq!(log.append(vec![part.clone()]).await.unwrap(), tail);
-        assert_eq!(log.coverage(), TableSelection::default());
+        assert_eq!(log.coverage(), Coverage::default());
         assert_same(&log.read(Seq(0), usize::MAX).await.unwrap(), std::slice::from_ref(&whole));
         assert!(log.read(tail.next, 1).await.unwrap().is_empty());
         drop(log);
@@ -155,7 +156,7 @@ async fn an_unfinished_transaction_can_be_begun_again() {
         log.append(vec![part.clone()]).await.unwrap();
         log.append(vec![rest.clone()]).await.unwrap();
         assert_eq!(log.tail().next, rest.end());
-        assert_eq!(log.coverage(), TableSelection::default());
+        assert_eq!(log.coverage(), Coverage::default());
         let expected = [whole, part, rest];
         assert_same(&log.read(Seq(0), usize::MAX).await.unwrap(), &expected);
         drop(log);
@@ -317,8 +318,8 @@ async fn check_steps(steps: Vec<Step>, options: Options, group: usize) {
         let mut ledger = Ledger::default();
         let mut model: Vec<Arc<Block>> = Vec::new();
         let mut waiting: Vec<Arc<Block>> = Vec::new();
-        let mut coverage = TableSelection::default();
-        let mut coming = TableSelection::default();
+        let mut coverage = Coverage::default();
+        let mut coming = Coverage::default();
         for step in &steps {
             match step {
                 Step::Block(transactions) => {
@@ -372,7 +373,7 @@ async fn check_steps(steps: Vec<Step>, options: Options, group: usize) {
     }
 }
 
-async fn check_log(log: &dyn Log, model: &[Arc<Block>], coverage: &TableSelection) {
+async fn check_log(log: &dyn Log, model: &[Arc<Block>], coverage: &Coverage) {
     let end = model.last().map_or(Seq(0), |block| block.end());
     assert_eq!(log.tail().next, end);
     assert_eq!(log.tail().commit, model.last().and_then(|block| block.commit.clone()));
@@ -575,7 +576,7 @@ async fn an_append_that_fails_halfway_is_taken_back() {
     fs::create_dir(&obstacle).unwrap();
     let error = log.append(vec![second.clone(), third.clone()]).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Environment);
-    assert_eq!((log.tail(), log.coverage()), (tail.clone(), TableSelection::default()));
+    assert_eq!((log.tail(), log.coverage()), (tail.clone(), Coverage::default()));
     assert_same(&log.read(Seq(0), usize::MAX).await.unwrap(), std::slice::from_ref(&first));
     fs::remove_dir(&obstacle).unwrap();
     assert_eq!(segments(&folder).len(), 1);
@@ -883,12 +884,28 @@ fn schema(number: usize) -> TableSchema {
     }
 }
 
-fn tables(name: &str) -> TableSelection {
-    TableSelection::of(TableSet {
+/// What a log covers when it mines `name` and a table that is paused, and has lost some of its history.
+fn tables(name: &str) -> Coverage {
+    let set = |name: &str| TableSet {
         database: "shop".to_owned(),
         include: vec![Pattern(name.to_owned())],
         exclude: Vec::new(),
-    })
+    };
+    let mut coverage = Coverage::of(TableSelection::of(set(name)));
+    coverage.tables.add(&set("big"));
+    let since = Position { gtid: "0-1-7".to_owned(), file: "binlog.000001".to_owned(), offset: 77 };
+    coverage.paused.push(Paused {
+        tables: set("b*"),
+        of: coverage.tables.clone(),
+        since: since.clone(),
+        within: 3,
+        since_ms: 1,
+        resuming: true,
+        failed: None,
+    });
+    let to = Position { offset: 78, ..since.clone() };
+    coverage.add_gap(Gap { tables: Some(set("big")), from: since, to, at_ms: 2 });
+    coverage
 }
 
 fn everything() -> Retention {

@@ -8,7 +8,7 @@
 //! | 1 schema | number u32, then the schema as JSON |
 //! | 2 change | op u8, images u8 (1 before, 2 after), schema number u32, time i64 (ms), length of the before image u32, before image, after image |
 //! | 3 commit | time i64 (ms), offset u64, length of the file name u16, file name, GTID text |
-//! | 4 coverage | the selection of tables that is mined from here on, as JSON |
+//! | 4 coverage | what is mined from here on, a [`Coverage`] as JSON |
 //!
 //! A block that contains a commit ends with one; a block without any is a part of a transaction that was too
 //! large for one block. So a log can be cut behind its last commit by dropping whole blocks.
@@ -20,13 +20,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::coverage::Coverage;
 use super::position::{Position, Seq};
 use super::row::{Row, RowView};
 use super::schema::{SchemaNo, TableSchema};
-use super::table::TableSelection;
 
 /// Version of the entry and row encodings. A log of another version is not read.
-pub const FORMAT_VERSION: u16 = 1;
+pub const FORMAT_VERSION: u16 = 2;
 
 const KIND_SCHEMA: u8 = 1;
 const KIND_CHANGE: u8 = 2;
@@ -176,7 +176,7 @@ pub enum Entry<'a> {
         /// GTID text.
         gtid: &'a str,
     },
-    /// From here on, these tables are mined: a `TableSelection` as JSON.
+    /// What is mined from here on, a [`Coverage`] as JSON; `parse_coverage` reads it.
     Coverage(&'a [u8]),
 }
 
@@ -219,11 +219,11 @@ pub fn parse_schema(json: &[u8]) -> Result<TableSchema, Malformed> {
     serde_json::from_slice(json).map_err(|_| Malformed)
 }
 
-/// Reads the selection of a coverage entry.
+/// Reads a coverage entry.
 ///
 /// # Errors
-/// When the bytes are not a selection.
-pub fn parse_coverage(json: &[u8]) -> Result<TableSelection, Malformed> {
+/// When the bytes are not one.
+pub fn parse_coverage(json: &[u8]) -> Result<Coverage, Malformed> {
     serde_json::from_slice(json).map_err(|_| Malformed)
 }
 
@@ -434,9 +434,9 @@ impl BlockBuilder {
         no
     }
 
-    /// Says which tables are mined from here on.
-    pub fn coverage(&mut self, tables: &TableSelection) {
-        let json = serde_json::to_vec(tables).expect("a selection is plain data");
+    /// Says what is mined from here on.
+    pub fn coverage(&mut self, coverage: &Coverage) {
+        let json = serde_json::to_vec(coverage).expect("a note is plain data");
         self.entry(KIND_COVERAGE, |payload| payload.extend_from_slice(&json));
     }
 

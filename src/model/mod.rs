@@ -4,6 +4,7 @@ pub mod block;
 pub mod change;
 pub mod clock;
 pub mod connection;
+pub mod coverage;
 pub mod hook;
 pub mod json;
 pub mod position;

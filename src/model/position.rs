@@ -37,6 +37,28 @@ pub struct Position {
     pub offset: u64,
 }
 
+impl Position {
+    /// Whether everything before `other` lies before this place, too, when both are of the same server: by the number of
+    /// the file and the offset. False as well when that cannot be told: a place that was named by GTIDs alone reaches only
+    /// itself.
+    pub fn reaches(&self, other: &Position) -> bool {
+        if self.file.is_empty() || other.file.is_empty() {
+            return self == other || (!self.gtid.is_empty() && self.gtid == other.gtid);
+        }
+        let (base, number) = parts(&self.file);
+        let (other_base, other_number) = parts(&other.file);
+        base == other_base && (number, self.offset) >= (other_number, other.offset)
+    }
+}
+
+/// A file's name before the point, and its number behind it, which servers count up.
+fn parts(file: &str) -> (&str, u64) {
+    match file.rsplit_once('.').map(|(base, number)| (base, number.parse())) {
+        Some((base, Ok(number))) => (base, number),
+        _ => (file, 0),
+    }
+}
+
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.file, self.offset)?;
@@ -70,4 +92,27 @@ pub struct Cursor {
     pub next: Seq,
     /// The same place in the source's own log; `None` before the first transaction was seen.
     pub position: Option<Position>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_of_one_server_are_compared_by_file_and_offset() {
+        let at = |file: &str, offset, gtid: &str| Position { gtid: gtid.into(), file: file.into(), offset };
+        for (one, other, reaches) in [
+            (at("binlog.000001", 9, ""), at("binlog.000001", 9, ""), true),
+            (at("binlog.000001", 9, ""), at("binlog.000001", 10, ""), false),
+            (at("binlog.000002", 4, ""), at("binlog.000001", 10, ""), true),
+            (at("binlog.1000000", 4, ""), at("binlog.999999", 10, ""), true),
+            (at("binlog.999999", 4, ""), at("binlog.1000000", 4, ""), false),
+            (at("other.000002", 4, ""), at("binlog.000001", 10, ""), false),
+            (at("", 0, "0-1-5"), at("binlog.000001", 10, "0-1-5"), true),
+            (at("", 0, "0-1-6"), at("binlog.000001", 10, "0-1-5"), false),
+            (at("", 0, ""), at("binlog.000001", 10, ""), false),
+        ] {
+            assert_eq!(one.reaches(&other), reaches, "{one} and {other}");
+        }
+    }
 }

@@ -21,6 +21,7 @@ use super::signal::{Listener, Wish};
 use crate::error::{Error, Kind, Result};
 use crate::model::block::{self, Block, BlockBuilder, Commit, Count};
 use crate::model::clock::Clock;
+use crate::model::coverage::Coverage;
 use crate::model::position::{Position, Seq};
 use crate::model::spec::Start;
 use crate::model::table::{TableSelection, TableSet};
@@ -339,11 +340,11 @@ impl Mine {
         self.counts.begin(log.tail().next);
 
         let mut wanted = self.wanted.subscribe();
-        let mut tables = log.coverage();
-        merge(&mut tables, &wanted.borrow_and_update());
-        let Some(from) = self.begin(&tables, listener).await? else { return Ok(Ended::ByWish) };
+        let mut coverage = Coverage { catch_up: false, ..log.coverage() };
+        merge(&mut coverage.tables, &wanted.borrow_and_update());
+        let Some(from) = self.begin(&coverage, listener).await? else { return Ok(Ended::ByWish) };
         let mut builder = BlockBuilder::new(log.tail().next, log.schemas());
-        let Some(stream) = listener.unless(Wish::Drain, source.open(&from, tables.clone())).await else {
+        let Some(stream) = listener.unless(Wish::Drain, source.open(&from, coverage.mined())).await else {
             return Ok(Ended::ByWish);
         };
         let mut stream = stream?;
@@ -360,8 +361,10 @@ impl Mine {
                 // Its own error says why; it is returned below.
                 break Err(writer_ended());
             }
-            if wanted.has_changed().unwrap_or(false) && merge(&mut tables, &wanted.borrow_and_update()) {
-                stream.select(tables.clone());
+            if wanted.has_changed().unwrap_or(false)
+                && merge(&mut coverage.tables, &wanted.borrow_and_update())
+            {
+                stream.select(coverage.clone());
             }
             let progress = stream.fill(&mut builder, BLOCK_BYTES, PATIENCE).await;
             // What was read before an error is complete up to its last commit, and is kept: a source that breaks off
@@ -412,7 +415,7 @@ impl Mine {
     /// Where to read from; `None` when the wish to end comes first. A new log gets its starting position as its first
     /// commit, durable before anything is read: it stays the starting position when lode is killed, or the source
     /// lost, before the first transaction comes.
-    async fn begin(&self, tables: &TableSelection, listener: &mut Listener) -> Result<Option<Position>> {
+    async fn begin(&self, coverage: &Coverage, listener: &mut Listener) -> Result<Option<Position>> {
         let log = self.log();
         let tail = log.tail();
         let commit = match tail.commit {
@@ -424,9 +427,9 @@ impl Mine {
             }
         };
         let position = commit.position.clone();
-        if tail.next == Seq(0) || log.coverage() != *tables {
+        if tail.next == Seq(0) || !log.coverage().says_the_same(coverage) {
             let mut builder = BlockBuilder::new(tail.next, log.schemas());
-            builder.coverage(tables);
+            builder.coverage(coverage);
             builder.commit(commit);
             let blocks: Vec<_> = builder.seal().into_iter().map(Arc::new).collect();
             self.append(&blocks).await?;

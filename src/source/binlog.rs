@@ -18,6 +18,7 @@ use super::{ChangeStream, Identity, Progress, Source, SourceKind};
 use crate::error::{Error, Kind, Result};
 use crate::model::block::{BlockBuilder, SchemaBook};
 use crate::model::connection::{Connection, Endpoint};
+use crate::model::coverage::Coverage;
 use crate::model::position::{Position, Seq};
 use crate::model::spec::{EndpointSpec, SettingSpec, SettingType, Start};
 use crate::model::table::TableSelection;
@@ -352,8 +353,12 @@ impl ChangeStream for FileStream {
         }
     }
 
-    fn select(&mut self, tables: TableSelection) {
-        self.decoder.select(tables);
+    fn select(&mut self, coverage: Coverage) {
+        self.decoder.select(coverage);
+    }
+
+    fn position(&self) -> Position {
+        self.decoder.position()
     }
 
     async fn close(self: Box<Self>) {}

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use crate::error::Result;
 use crate::model::block::BlockBuilder;
 use crate::model::connection::Connection;
+use crate::model::coverage::Coverage;
 use crate::model::position::Position;
 use crate::model::spec::Start;
 use crate::model::table::TableSelection;
@@ -90,9 +91,12 @@ pub trait ChangeStream: Send {
         patience: Duration,
     ) -> Result<Progress>;
 
-    /// Changes the selection of tables from the next transaction on, and writes a coverage entry to `out` at that
-    /// place: together with the next call of [`fill`](Self::fill), before its first entry when no transaction is open.
-    fn select(&mut self, tables: TableSelection);
+    /// Reads what `coverage` says to be [mined](Coverage::mined) from the next transaction on, and writes it to `out` at
+    /// that place: together with the next call of [`fill`](Self::fill), before its first entry when no transaction is open.
+    fn select(&mut self, coverage: Coverage);
+
+    /// The place behind the last transaction that was read to its end, also when that brought no entry.
+    fn position(&self) -> Position;
 
     /// Takes leave of the server. Dropping the stream instead is safe, too.
     async fn close(self: Box<Self>);

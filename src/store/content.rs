@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use crate::error::{Error, Kind, Result};
 use crate::model::block::{Block, Entry, Malformed, SchemaBook, parse_coverage, parse_schema};
+use crate::model::coverage::Coverage;
 use crate::model::position::{Position, Seq};
 use crate::model::schema::{SchemaNo, TableSchema};
-use crate::model::table::TableSelection;
 
 /// What a store keeps about a block beside its bytes.
 #[derive(Debug)]
 pub(super) struct Content {
-    /// Schemas that are new and selections of tables, in order.
+    /// Schemas that are new and what is mined, in order.
     pub notes: Vec<Note>,
     /// The latest commit time among the block's commits.
     pub latest_commit_ms: Option<i64>,
@@ -35,8 +35,8 @@ pub(super) struct Note {
 pub(super) enum Fact {
     /// The number stands for this schema.
     Schema(SchemaNo, TableSchema),
-    /// These tables are mined from here on.
-    Coverage(TableSelection),
+    /// What is mined from here on.
+    Coverage(Coverage),
 }
 
 /// Everything noted about a log up to some entry.
@@ -44,8 +44,8 @@ pub(super) enum Fact {
 pub(super) struct Knowledge {
     /// The schemas.
     pub schemas: SchemaBook,
-    /// The tables that are mined.
-    pub coverage: TableSelection,
+    /// What is mined.
+    pub coverage: Coverage,
 }
 
 impl Knowledge {
@@ -56,8 +56,8 @@ impl Knowledge {
     pub fn learn(&mut self, note: &Note) -> Result<(), Malformed> {
         match &note.fact {
             Fact::Schema(no, schema) => self.schemas.learn(*no, schema.clone()),
-            Fact::Coverage(tables) => {
-                self.coverage = tables.clone();
+            Fact::Coverage(coverage) => {
+                self.coverage = coverage.clone();
                 Ok(())
             }
         }

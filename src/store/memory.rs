@@ -12,8 +12,8 @@ use super::{Log, LogReader, LogStat, LogStore, Retained, Retention, Tail, gap, n
 use crate::error::{Error, Kind, Result};
 use crate::model::block::{Block, Malformed, SchemaBook};
 use crate::model::clock::Clock;
+use crate::model::coverage::Coverage;
 use crate::model::position::{LogEpoch, Position, Seq};
-use crate::model::table::TableSelection;
 
 /// Logs in memory. Clones share the logs.
 #[derive(Clone)]
@@ -125,7 +125,7 @@ impl LogReader for Kept {
         self.lock().knowledge.schemas.clone()
     }
 
-    fn coverage(&self) -> TableSelection {
+    fn coverage(&self) -> Coverage {
         self.lock().knowledge.coverage.clone()
     }
 
@@ -205,7 +205,7 @@ impl LogReader for MemoryLog {
         self.kept.schemas()
     }
 
-    fn coverage(&self) -> TableSelection {
+    fn coverage(&self) -> Coverage {
         self.kept.coverage()
     }
 

@@ -15,9 +15,9 @@ use async_trait::async_trait;
 use crate::error::{Error, Kind, Result};
 use crate::model::block::{Block, Commit, SchemaBook};
 use crate::model::connection::Connection;
+use crate::model::coverage::Coverage;
 use crate::model::position::{LogEpoch, Position, Seq};
 use crate::model::spec::Settings;
-use crate::model::table::TableSelection;
 
 /// A place that keeps logs by name.
 #[async_trait]
@@ -85,8 +85,8 @@ pub trait LogReader: Send + Sync {
     /// The schemas of everything before the tail, also of entries that retention has dropped.
     fn schemas(&self) -> SchemaBook;
 
-    /// The tables that are mined at the tail, from the last coverage entry; also when retention has dropped it.
-    fn coverage(&self) -> TableSelection;
+    /// What is mined at the tail, from the last coverage entry; also when retention has dropped it.
+    fn coverage(&self) -> Coverage;
 
     /// Waits until the tail lies behind `after`, and gives it. It looks at the log anew first, so with an `after`
     /// that was passed already it answers at once, and tells what has come since.

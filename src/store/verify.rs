@@ -6,8 +6,8 @@ use super::content::{Knowledge, examine};
 use super::{LogReader, Tail};
 use crate::error::{Error, Kind, Result};
 use crate::model::block::{Block, ChangeEntry, Commit, Entry, SchemaBook};
+use crate::model::coverage::Coverage;
 use crate::model::position::{Position, Seq};
-use crate::model::table::TableSelection;
 
 /// Bytes of payload that are read at a time.
 const READ_BYTES: usize = 4 << 20;
@@ -179,7 +179,7 @@ impl Check {
         Ok(())
     }
 
-    fn end(&self, tail: &Tail, coverage: &TableSelection) -> Result<()> {
+    fn end(&self, tail: &Tail, coverage: &Coverage) -> Result<()> {
         if let Some(commit) = &tail.commit
             && self.last.as_ref().is_some_and(|last| last != commit)
         {

@@ -49,7 +49,7 @@ async fn a_mine_covers_only_the_tables_asked_for() {
     life.start_mine();
     until("all is delivered", || applied(&world, "p") == 10).await;
     assert_eq!((world.server.read_of("t0"), world.server.read_of("t1")), (10, 0));
-    assert_eq!(life.log.coverage().sets(), [set(&["t0"])]);
+    assert_eq!(life.log.coverage().tables.sets(), [set(&["t0"])]);
     life.stop([pipeline]).await;
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use lode::error::{Error, Kind, Result};
 use lode::model::block::{BlockBuilder, Commit, Op};
+use lode::model::coverage::Coverage;
 use lode::model::position::Position;
 use lode::model::row::Row;
 use lode::model::schema::{Column, ColumnType, TableSchema};
@@ -207,7 +208,7 @@ fn position(offset: u64) -> Position {
 struct Stream {
     server: Arc<Server>,
     tables: TableSelection,
-    selected: Option<TableSelection>,
+    selected: Option<Coverage>,
     transaction: usize,
     event: usize,
 }
@@ -232,10 +233,10 @@ impl ChangeStream for Stream {
         let mut something = false;
         loop {
             if self.event == 0
-                && let Some(tables) = self.selected.take()
+                && let Some(coverage) = self.selected.take()
             {
-                out.coverage(&tables);
-                self.tables = tables;
+                out.coverage(&coverage);
+                self.tables = coverage.mined();
             }
             let more = server.more.notified();
             match self.step()? {
@@ -267,8 +268,12 @@ impl ChangeStream for Stream {
         }
     }
 
-    fn select(&mut self, tables: TableSelection) {
-        self.selected = Some(tables);
+    fn select(&mut self, coverage: Coverage) {
+        self.selected = Some(coverage);
+    }
+
+    fn position(&self) -> Position {
+        position(self.transaction as u64)
     }
 
     async fn close(self: Box<Self>) {

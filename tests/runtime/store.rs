@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use lode::error::Result;
 use lode::model::block::{Block, SchemaBook};
+use lode::model::coverage::Coverage;
 use lode::model::position::{LogEpoch, Position, Seq};
-use lode::model::table::TableSelection;
 use lode::store::{Log, LogReader, LogStat, Retained, Retention, Tail};
 
 use super::weather::{Fault, Weather};
@@ -36,7 +36,7 @@ impl LogReader for Stormy {
         self.log.schemas()
     }
 
-    fn coverage(&self) -> TableSelection {
+    fn coverage(&self) -> Coverage {
         self.log.coverage()
     }
 

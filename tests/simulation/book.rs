@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use lode::model::block::{Block, ChangeEntry, Entry, SchemaBook, parse_coverage, parse_schema};
+use lode::model::coverage::Coverage;
 use lode::model::position::Seq;
-use lode::model::table::TableSelection;
 
 use super::history::{Cell, Change, Server, cells, schema};
 
@@ -16,7 +16,7 @@ pub struct Book {
     commits: BTreeMap<Seq, u64>,
     /// From which transaction on the log has a table.
     covered_from: BTreeMap<&'static str, u64>,
-    coverage: TableSelection,
+    coverage: Coverage,
     schemas: SchemaBook,
     /// How many changes it was given, by table.
     pub given: BTreeMap<String, u64>,
@@ -82,8 +82,9 @@ impl Book {
                     self.schemas.learn(no, schema).map_err(|_| format!("schema {seq} does not follow"))?;
                 }
                 Entry::Coverage(json) => {
-                    let tables = parse_coverage(json).map_err(|_| format!("coverage {seq} is malformed"))?;
-                    self.cover(server, tables)?;
+                    let coverage =
+                        parse_coverage(json).map_err(|_| format!("coverage {seq} is malformed"))?;
+                    self.cover(server, coverage)?;
                 }
                 Entry::Change(change) => {
                     self.change(server, &change).map_err(|what| format!("entry {seq}: {what}"))?;
@@ -100,9 +101,10 @@ impl Book {
         Ok(())
     }
 
-    fn cover(&mut self, server: &Server, tables: TableSelection) -> Result<(), String> {
+    fn cover(&mut self, server: &Server, coverage: Coverage) -> Result<(), String> {
         for table in server.tables() {
-            let (was, is) = (self.coverage.contains(server.name, table), tables.contains(server.name, table));
+            let covers = |coverage: &Coverage| coverage.tables.contains(server.name, table);
+            let (was, is) = (covers(&self.coverage), covers(&coverage));
             if was && !is {
                 return Err(format!("table {table} is covered no longer"));
             }
@@ -111,7 +113,7 @@ impl Book {
                 self.covered_from.insert(table, self.at.unwrap_or(0));
             }
         }
-        self.coverage = tables;
+        self.coverage = coverage;
         Ok(())
     }
 
@@ -123,7 +125,7 @@ impl Book {
                 .ok_or("it is a change that never happened: the server has no more transactions")?;
             *at += 1;
             let coverage = &self.coverage;
-            let covered = |change: &&Change| coverage.contains(server.name, change.table);
+            let covered = |change: &&Change| coverage.tables.contains(server.name, change.table);
             self.rest = transaction.changes.iter().filter(covered).cloned().collect();
         }
         let expected = self.rest.pop_front().expect("the loop saw to it");
@@ -164,7 +166,7 @@ impl Book {
         }
         for between in at..offset {
             let transaction = server.transaction(between).ok_or("it is a transaction that never happened")?;
-            let covered = |change: &&Change| self.coverage.contains(server.name, change.table);
+            let covered = |change: &&Change| self.coverage.tables.contains(server.name, change.table);
             if let Some(left_out) = transaction.changes.iter().find(covered) {
                 return Err(format!("the log leaves out {left_out:?} of transaction {}", between + 1));
             }

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use lode::error::{Error, Kind, Result};
 use lode::model::block::{BlockBuilder, Commit};
 use lode::model::connection::{Connection, Endpoint};
+use lode::model::coverage::Coverage;
 use lode::model::position::Position;
 use lode::model::spec::Start;
 use lode::model::table::TableSelection;
@@ -119,7 +120,7 @@ struct Stream {
     server: usize,
     is_mined: bool,
     tables: TableSelection,
-    selected: Option<TableSelection>,
+    selected: Option<Coverage>,
     /// The transaction and event that come next.
     transaction: u64,
     event: usize,
@@ -140,13 +141,13 @@ impl ChangeStream for Stream {
         let mut something = false;
         loop {
             if self.event == 0
-                && let Some(tables) = self.selected.take()
+                && let Some(coverage) = self.selected.take()
             {
                 if std::mem::take(&mut self.unsaid) {
                     self.commit(out);
                 }
-                out.coverage(&tables);
-                self.tables = tables;
+                out.coverage(&coverage);
+                self.tables = coverage.mined();
             }
             let more = world.servers[self.server].more.notified();
             if self.step(out)? {
@@ -165,8 +166,12 @@ impl ChangeStream for Stream {
         }
     }
 
-    fn select(&mut self, tables: TableSelection) {
-        self.selected = Some(tables);
+    fn select(&mut self, coverage: Coverage) {
+        self.selected = Some(coverage);
+    }
+
+    fn position(&self) -> Position {
+        position(self.transaction)
     }
 
     async fn close(self: Box<Self>) {

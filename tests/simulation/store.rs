@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use lode::error::{Error, Kind, Result};
 use lode::model::block::{Block, SchemaBook};
 use lode::model::connection::Connection;
+use lode::model::coverage::Coverage;
 use lode::model::position::{LogEpoch, Position, Seq};
 use lode::model::spec::Settings;
-use lode::model::table::TableSelection;
 use lode::store::memory::Memory;
 use lode::store::{Log, LogReader, LogStat, LogStore, LogStoreKind, Retained, Retention, Tail};
 
@@ -122,7 +122,7 @@ impl LogReader for Stormy {
         self.log.schemas()
     }
 
-    fn coverage(&self) -> TableSelection {
+    fn coverage(&self) -> Coverage {
         self.log.coverage()
     }
 

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use indicatif::{HumanBytes, HumanCount};
 use lode::error::Result;
-use lode::model::table::{Pattern, TableSelection};
+use lode::model::coverage::{Coverage, Gap, Paused};
 use serde_json::{Value, json};
 
 use super::Opened;
@@ -25,7 +25,14 @@ fn text(log: &Opened) -> String {
     let mut text = format!("log {} of {}\n", log.place.log, store(log));
     let mut line = |word: &str, what: String| text.push_str(&format!("  {word:<10}{what}\n"));
     line("source", reader.source_id().unwrap_or_else(|| "none yet".to_owned()));
-    line("tables", tables(&reader.coverage()));
+    let coverage = reader.coverage();
+    line("tables", tables(&coverage));
+    for paused in &coverage.paused {
+        line(if paused.resuming { "resuming" } else { "paused" }, standing(paused));
+    }
+    for gap in &coverage.gaps {
+        line("gap", missing(gap));
+    }
     if let Some(time_ms) = stat.horizon_time_ms {
         line("begins", format!("entry {}, {}", stat.horizon, time(time_ms)));
     }
@@ -69,13 +76,16 @@ fn line(log: &Opened) -> String {
             "offset": position.offset,
         })
     });
-    let tables: Vec<_> = reader.coverage().sets().iter().map(|set| serde_json::to_value(set).ok()).collect();
+    let coverage = reader.coverage();
+    let tables: Vec<_> = coverage.tables.sets().iter().map(|set| json!(set)).collect();
     let line = json!({
         "log": log.place.log,
         "store": log.place.store.as_ref().map_or("embedded", |store| store.name.as_str()),
         "epoch": reader.epoch().to_string(),
         "source": reader.source_id(),
         "tables": tables,
+        "paused": coverage.paused,
+        "gaps": coverage.gaps,
         "horizon": { "seq": stat.horizon, "ts": stat.horizon_time_ms.and_then(rfc) },
         "tail": { "next": tail.next, "commit": commit },
         "entries": tail.next.0 - stat.horizon.0,
@@ -99,20 +109,20 @@ fn ratio(stat: &lode::store::LogStat) -> Option<f64> {
     (stat.stored_bytes > 0).then(|| stat.payload_bytes as f64 / stat.stored_bytes as f64)
 }
 
-/// `shop.{orders, items} but not tmp_*`
-fn tables(selection: &TableSelection) -> String {
-    let names = |patterns: &[Pattern]| -> String {
-        patterns.iter().map(|pattern| pattern.0.as_str()).collect::<Vec<_>>().join(", ")
-    };
-    let sets = selection.sets().iter().map(|set| {
-        let include = match set.include.as_slice() {
-            [one] => one.0.clone(),
-            several => format!("{{{}}}", names(several)),
-        };
-        let except =
-            if set.exclude.is_empty() { String::new() } else { format!(" but not {}", names(&set.exclude)) };
-        format!("{}.{include}{except}", set.database)
-    });
-    let sets: Vec<_> = sets.collect();
+/// `shop.{orders, items}, shop.* but not tmp_*`
+fn tables(coverage: &Coverage) -> String {
+    let sets: Vec<_> = coverage.tables.sets().iter().map(ToString::to_string).collect();
     if sets.is_empty() { "none yet".to_owned() } else { sets.join(", ") }
+}
+
+/// `shop.big since binlog.000003:1177, 2026-01-31 23:59:59.000 UTC; why it could not be resumed`
+fn standing(paused: &Paused) -> String {
+    let failed = paused.failed.as_ref().map_or(String::new(), |failed| format!("; {}", failed.error));
+    format!("{} since {}, {}{failed}", paused.tables, paused.since, time(paused.since_ms))
+}
+
+/// `shop.big from binlog.000003:1177 to binlog.000007:4, accepted 2026-01-31 23:59:59.000 UTC`
+fn missing(gap: &Gap) -> String {
+    let tables = gap.tables.as_ref().map_or_else(|| "all tables".to_owned(), ToString::to_string);
+    format!("{tables} from {} to {}, accepted {}", gap.from, gap.to, time(gap.at_ms))
 }

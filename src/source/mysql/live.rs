@@ -20,6 +20,7 @@ use crate::client::mysql as client;
 use crate::error::{Error, Kind, Result};
 use crate::model::block::{BlockBuilder, SchemaBook};
 use crate::model::connection::Connection;
+use crate::model::coverage::Coverage;
 use crate::model::position::{Position, Seq};
 use crate::model::table::{Pattern, TableName, TableSelection};
 use crate::source::{ChangeStream, HELD_MAX, Progress};
@@ -129,8 +130,12 @@ impl ChangeStream for LiveStream {
         }
     }
 
-    fn select(&mut self, tables: TableSelection) {
-        self.decoder.select(tables);
+    fn select(&mut self, coverage: Coverage) {
+        self.decoder.select(coverage);
+    }
+
+    fn position(&self) -> Position {
+        self.decoder.position()
     }
 
     async fn close(self: Box<Self>) {

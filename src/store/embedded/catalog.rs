@@ -1,4 +1,4 @@
-//! What must outlive the segments: schemas by number, and selections of tables. An append-only file of records:
+//! What must outlive the segments: schemas by number, and what is mined. An append-only file of records:
 //! length u32, checksum u32 (both little endian), and a note as JSON.
 
 use std::fs::{File, OpenOptions};
@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::folder::{corrupt, failed};
 use super::frame::checksum;
 use crate::error::Result;
+use crate::model::coverage::Coverage;
 use crate::model::position::{LogEpoch, Seq};
 use crate::model::schema::{SchemaNo, TableSchema};
-use crate::model::table::TableSelection;
 use crate::store::content::{Fact, Knowledge, Note};
 
 /// The catalog of an open log.
@@ -34,7 +34,7 @@ struct Record {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     schema: Option<(SchemaNo, TableSchema)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    coverage: Option<TableSelection>,
+    coverage: Option<Coverage>,
 }
 
 impl Catalog {
@@ -86,8 +86,8 @@ impl Catalog {
                 Fact::Schema(no, schema) => {
                     Record { seq: note.seq, schema: Some((*no, schema.clone())), coverage: None }
                 }
-                Fact::Coverage(tables) => {
-                    Record { seq: note.seq, schema: None, coverage: Some(tables.clone()) }
+                Fact::Coverage(coverage) => {
+                    Record { seq: note.seq, schema: None, coverage: Some(coverage.clone()) }
                 }
             };
             let json = serde_json::to_vec(&record).expect("a note is plain data");
@@ -191,7 +191,7 @@ fn read_record(bytes: &[u8], epoch: LogEpoch) -> Option<(Note, &[u8])> {
     let record: Record = serde_json::from_slice(json).ok()?;
     let fact = match (record.schema, record.coverage) {
         (Some((no, schema)), None) => Fact::Schema(no, schema),
-        (None, Some(tables)) => Fact::Coverage(tables),
+        (None, Some(coverage)) => Fact::Coverage(coverage),
         _ => return None,
     };
     Some((Note { seq: record.seq, fact }, rest))

@@ -17,8 +17,8 @@ use super::segment::{Fault, Frames, Segment, list_segments};
 use super::view::{State, View, blocking};
 use crate::error::Result;
 use crate::model::block::{Block, SchemaBook};
+use crate::model::coverage::Coverage;
 use crate::model::position::{LogEpoch, Position, Seq};
-use crate::model::table::TableSelection;
 use crate::store::content::Knowledge;
 use crate::store::{LogReader, LogStat, Tail, log_is_gone};
 
@@ -72,7 +72,7 @@ impl LogReader for Follower {
         self.shared.view.state().knowledge.schemas.clone()
     }
 
-    fn coverage(&self) -> TableSelection {
+    fn coverage(&self) -> Coverage {
         self.shared.view.state().knowledge.coverage.clone()
     }
 

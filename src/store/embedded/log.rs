@@ -15,8 +15,8 @@ use super::view::{State, View, blocking};
 use super::writer::Writer;
 use crate::error::{Error, Kind, Result};
 use crate::model::block::{Block, SchemaBook};
+use crate::model::coverage::Coverage;
 use crate::model::position::{LogEpoch, Position, Seq};
-use crate::model::table::TableSelection;
 use crate::store::{Log, LogReader, LogStat, Retained, Retention, Tail};
 
 /// See [`Embedded`](super::Embedded).
@@ -90,7 +90,7 @@ impl LogReader for EmbeddedLog {
         self.shared.view.state().knowledge.schemas.clone()
     }
 
-    fn coverage(&self) -> TableSelection {
+    fn coverage(&self) -> Coverage {
         self.shared.view.state().knowledge.coverage.clone()
     }
 

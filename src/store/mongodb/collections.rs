@@ -16,9 +16,9 @@ use serde::{Deserialize, Serialize};
 use super::document::part_id;
 use crate::client::mongodb::{COMMAND_TIMEOUT, DUPLICATE_KEY, answer, failure, in_time};
 use crate::error::{Error, Kind, Result};
+use crate::model::coverage::Coverage;
 use crate::model::position::Seq;
 use crate::model::schema::{SchemaNo, TableSchema};
-use crate::model::table::TableSelection;
 use crate::store::content::{Fact, Note};
 
 /// What the name of a log is followed by in the name of its second collection.
@@ -171,7 +171,7 @@ impl Collections {
                     Some(SchemaRecord { no: *no, table: schema.name.to_string(), definition: json(schema)? }),
                     None,
                 ),
-                Fact::Coverage(tables) => (None, Some(json(tables)?)),
+                Fact::Coverage(coverage) => (None, Some(json(coverage)?)),
             };
             let record =
                 NoteRecord { number: number as i64, fence, seq: note.seq.0 as i64, schema, coverage };
@@ -251,9 +251,9 @@ fn read_note(document: &RawDocumentBuf, number: u64) -> Option<Note> {
             let definition: TableSchema = serde_json::from_str(&schema.definition).ok()?;
             Fact::Schema(schema.no, definition)
         }
-        (None, Some(tables)) => {
-            let tables: TableSelection = serde_json::from_str(&tables).ok()?;
-            Fact::Coverage(tables)
+        (None, Some(coverage)) => {
+            let coverage: Coverage = serde_json::from_str(&coverage).ok()?;
+            Fact::Coverage(coverage)
         }
         _ => return None,
     };

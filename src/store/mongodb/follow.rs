@@ -17,8 +17,8 @@ use super::view::{State, View, put_back};
 use crate::client::mongodb::answer;
 use crate::error::Result;
 use crate::model::block::{Block, SchemaBook};
+use crate::model::coverage::Coverage;
 use crate::model::position::{LogEpoch, Position, Seq};
-use crate::model::table::TableSelection;
 use crate::store::content::Knowledge;
 use crate::store::{LogReader, LogStat, Tail, log_is_gone};
 
@@ -86,7 +86,7 @@ impl LogReader for Follower {
         self.view.state().knowledge.schemas.clone()
     }
 
-    fn coverage(&self) -> TableSelection {
+    fn coverage(&self) -> Coverage {
         self.view.state().knowledge.coverage.clone()
     }
 

@@ -19,8 +19,8 @@ use super::view::{State, View};
 use super::writer::Writer;
 use crate::error::{Error, Kind, Result};
 use crate::model::block::{Block, Malformed, SchemaBook};
+use crate::model::coverage::Coverage;
 use crate::model::position::{LogEpoch, Position, Seq};
-use crate::model::table::TableSelection;
 use crate::store::content::Knowledge;
 use crate::store::{Log, LogReader, LogStat, Retained, Retention, Tail};
 
@@ -95,7 +95,7 @@ impl LogReader for MongoLog {
         self.view.state().knowledge.schemas.clone()
     }
 
-    fn coverage(&self) -> TableSelection {
+    fn coverage(&self) -> Coverage {
         self.view.state().knowledge.coverage.clone()
     }
 

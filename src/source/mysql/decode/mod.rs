@@ -16,6 +16,7 @@ use super::event::{Event, Flaw, kind};
 use super::gtid::{GtidSet, MariaGtid};
 use crate::error::{Error, Kind, Result};
 use crate::model::block::{BlockBuilder, Op};
+use crate::model::coverage::Coverage;
 use crate::model::position::Position;
 use crate::model::schema::{SchemaNo, TableSchema};
 use crate::model::table::{TableName, TableSelection};
@@ -37,8 +38,8 @@ pub(crate) struct Decoder {
     /// Whether the server takes names of tables that differ in case for the same, and writes small letters in table maps.
     folds_names: bool,
     selection: TableSelection,
-    /// A selection that waits for the place between two transactions.
-    next_selection: Option<TableSelection>,
+    /// What is to be read from the place between two transactions on.
+    next_coverage: Option<Coverage>,
     tables: HashMap<u64, Table>,
     described: HashMap<TableName, Option<Description>>,
     gtid: GtidSet,
@@ -129,7 +130,7 @@ impl Decoder {
             has_catalog,
             folds_names: false,
             selection,
-            next_selection: None,
+            next_coverage: None,
             tables: HashMap::new(),
             described: HashMap::new(),
             gtid,
@@ -173,9 +174,9 @@ impl Decoder {
         format!("{}:{}", self.file, self.offset)
     }
 
-    /// Takes another selection of tables from the next transaction on.
-    pub fn select(&mut self, selection: TableSelection) {
-        self.next_selection = Some(selection);
+    /// Reads other tables from the next transaction on.
+    pub fn select(&mut self, coverage: Coverage) {
+        self.next_coverage = Some(coverage);
     }
 
     /// Says what the server knows of a table; `None` when it has none of this name.
@@ -203,11 +204,11 @@ impl Decoder {
         if self.in_transaction() {
             return false;
         }
-        if let Some(selection) = self.next_selection.take() {
-            self.selection = selection;
+        if let Some(coverage) = self.next_coverage.take() {
+            self.selection = coverage.mined();
             // Each statement brings its table maps again, and each is held against the new selection.
             self.tables.clear();
-            out.coverage(&self.selection);
+            out.coverage(&coverage);
             self.write_commit(out);
             return true;
         }
