@@ -79,6 +79,13 @@ impl Engine {
         Engine { registry, data_dir, store, clock, events, running }
     }
 
+    /// Writes the logs in the data folder with other options.
+    #[must_use]
+    pub fn with_logs(self, options: Options) -> Engine {
+        let store = Arc::new(Embedded::new(self.data_dir.join("logs"), options));
+        Engine { store, ..self }
+    }
+
     /// Takes the time of day from `clock` instead of this machine's.
     #[must_use]
     pub fn with_clock(self, clock: Clock) -> Engine {
@@ -169,6 +176,17 @@ impl Engine {
         };
         pipeline.tell(Wish::Stop);
         pipeline.ended().await;
+        Ok(())
+    }
+
+    /// Keeps more or less of a mine's log from now on, until the mine is made anew. What has become too much goes soon.
+    ///
+    /// # Errors
+    /// `Refused` when no mine of this name is there.
+    pub async fn set_retention(&self, mine: &str, policy: Policy) -> Result<()> {
+        let running = self.running.lock().await;
+        let found = running.mines.values().find(|known| known.mine.name() == mine);
+        found.ok_or_else(|| Error::new(Kind::Refused, format!("there is no mine {mine}")))?.mine.keep(policy);
         Ok(())
     }
 

@@ -161,10 +161,10 @@ impl Mine {
         self.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Keeps more or less of its log from now on, also while it runs. What has become too much goes when old changes are
-    /// dropped the next time, within [`retention::INTERVAL`].
+    /// Keeps more or less of its log from now on, also while it runs. What has become too much goes soon.
     pub fn keep(&self, policy: Policy) {
         *self.policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
+        self.wants_room.notify_one();
     }
 
     /// Its newest blocks.
@@ -202,7 +202,7 @@ impl Mine {
 
     /// The tables that it reads, or will read when it is started: those asked for, and those that its log covers.
     pub fn tables(&self) -> TableSelection {
-        let mut tables = self.log().coverage();
+        let mut tables = self.log().coverage().tables;
         merge(&mut tables, &self.wanted.borrow());
         tables
     }
@@ -234,7 +234,7 @@ impl Mine {
         self.log().retain(keep, needed.into_iter().chain(uncounted).min()).await
     }
 
-    /// Returns when the log is full. Cancel-safe.
+    /// Returns when the log is full, or its policy has changed. Cancel-safe.
     pub async fn wants_room(&self) {
         self.wants_room.notified().await;
     }
