@@ -36,6 +36,11 @@ const STATEMENT_BYTES_MAX: usize = 4 << 20;
 /// Up to here each number of rows has its own statement; above, powers of two.
 const EXACT_ROWS_MAX: usize = 16;
 
+/// Rows that go to the server in one exchange with the commit, at the most …
+const AT_ONCE_ROWS_MAX: usize = EXACT_ROWS_MAX;
+/// … and their bytes. Where there are more, a prepared statement is worth its round trip.
+const AT_ONCE_BYTES_MAX: usize = 64 << 10;
+
 /// How often a table is looked at while others change it.
 const ATTEMPTS_MAX: usize = 5;
 
@@ -43,9 +48,11 @@ const ATTEMPTS_MAX: usize = 5;
 const SESSION: &str = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION', \
      time_zone = '+00:00', foreign_key_checks = 1, unique_checks = 1, lock_wait_timeout = 60, autocommit = 0";
 
-/// Fails with [`ER_DATA_OUT_OF_RANGE`] when the statement before it did not find exactly one row. Rows that were found
-/// count, also when nothing in them changed. The server carries out nothing behind a statement that failed.
-const ONE_ROW_OR_ERROR: &str = "SELECT ~0 + (ROW_COUNT() <> 1)";
+/// Moves the cursor; fails with [`ER_DATA_OUT_OF_RANGE`] when another writer has raised the fence, and the server carries
+/// out nothing behind a statement that failed. One statement that moves and compares: the server answers each of them on
+/// its own, and every answer wakes the reader. Parameters: route, fence, cursor, time, and the last three again.
+const MOVE: &str = "INSERT INTO `lode_cursor` (`route`, `fence`, `cursor`, `updated_at`) VALUES (?, ?, ?, ?) \
+     ON DUPLICATE KEY UPDATE `fence` = IF(`fence` = ?, `fence`, ~0 + `fence`), `cursor` = ?, `updated_at` = ?";
 
 /// No such table.
 const ER_NO_SUCH_TABLE: u16 = 1146;
@@ -98,7 +105,15 @@ impl Session {
     /// fitted before the same changes come again are added to `overdue`.
     pub async fn write(&mut self, batch: &Batch, overdue: &mut Vec<SchemaPair>) -> Result<u64> {
         let rows = match self.config.options.mode {
-            Mode::Upsert => self.upsert(batch, overdue).await?,
+            Mode::Upsert => {
+                let actions = self.upserts(batch, overdue).await?;
+                if let Some(cursor) = &batch.cursor
+                    && let Some(rows) = self.commit_at_once(&actions, cursor).await?
+                {
+                    return Ok(rows);
+                }
+                self.carry_out(actions).await?
+            }
             Mode::Append => self.append(batch, overdue).await?,
         };
         if let Some(cursor) = &batch.cursor {
@@ -129,17 +144,9 @@ impl Session {
 
     /// Moves the cursor and commits, in one exchange with the server: a round trip less for every transaction.
     async fn commit(&mut self, cursor: &Cursor) -> Result<()> {
-        let config = &self.config;
-        let parameters: [SqlValue; 4] = [
-            cursor_row::to_json(cursor).into(),
-            cursor_row::now().into(),
-            config.route.as_str().into(),
-            self.fence.into(),
-        ];
-        let sql = format!("{}; {ONE_ROW_OR_ERROR}; COMMIT", with_literals(cursor_row::MOVE, &parameters));
-        match self.conn.query_drop(sql).await {
+        match self.conn.query_drop(self.commit_sql(cursor)).await {
             Err(mysql_async::Error::Server(error)) if error.code == ER_DATA_OUT_OF_RANGE => {
-                return Err(cursor_row::fenced(&config.route));
+                return Err(cursor_row::fenced(&self.config.route));
             }
             outcome => outcome.map_err(|error| failure(error, "cannot move the cursor and commit"))?,
         }
@@ -147,7 +154,39 @@ impl Session {
         Ok(())
     }
 
-    async fn upsert(&mut self, batch: &Batch, overdue: &mut Vec<SchemaPair>) -> Result<u64> {
+    fn commit_sql(&self, cursor: &Cursor) -> String {
+        let values: [SqlValue; 3] =
+            [self.fence.into(), cursor_row::to_json(cursor).into(), cursor_row::now().into()];
+        let parameters = [&[self.config.route.as_str().into()], &values[..], &values[..]].concat();
+        format!("{}; COMMIT", with_literals(MOVE, &parameters))
+    }
+
+    /// A whole transaction in one exchange with the server, where it is one small statement: what a pipeline that keeps
+    /// up mostly writes. Gives the number of rows; `None` when nothing was done and the longer way has to be taken. Also
+    /// when the server refuses something: the longer way finds out which row it is, or that another writer took over.
+    async fn commit_at_once(&mut self, actions: &[Action<'_, Plan>], cursor: &Cursor) -> Result<Option<u64>> {
+        let [Action::Run { plan, run }] = actions else { return Ok(None) };
+        if self.in_transaction {
+            return Ok(None);
+        }
+        let Some(rows) = rows_as_text(plan, run) else { return Ok(None) };
+        match self.conn.query_drop(format!("{rows}; {}", self.commit_sql(cursor))).await {
+            Ok(()) => Ok(Some(run.rows.len() as u64)),
+            Err(mysql_async::Error::Server(_)) => {
+                let rolled_back = self.conn.query_drop("ROLLBACK").await;
+                rolled_back.map_err(|error| failure(error, "cannot take the rows back"))?;
+                Ok(None)
+            }
+            Err(error) => Err(failure(error, &format!("cannot write to table {} and commit", plan.table))),
+        }
+    }
+
+    /// What a batch asks for, once all its tables are fitted.
+    async fn upserts<'a>(
+        &mut self,
+        batch: &'a Batch,
+        overdue: &mut Vec<SchemaPair>,
+    ) -> Result<Vec<Action<'a, Plan>>> {
         // All tables are fitted before the first row is written: that would commit the rows before.
         let mut planned = Vec::with_capacity(batch.changes.len());
         for change in &batch.changes {
@@ -165,8 +204,12 @@ impl Session {
                 planned.push(Planned { change, step, plan, find });
             }
         }
+        Ok(actions(planned))
+    }
+
+    async fn carry_out(&mut self, actions: Vec<Action<'_, Plan>>) -> Result<u64> {
         let mut rows = 0;
-        for action in actions(planned) {
+        for action in actions {
             rows += match action {
                 Action::Run { plan, run } => {
                     self.run(&plan, &run).await?;
@@ -575,6 +618,33 @@ fn with_literals(sql: &str, parameters: &[SqlValue]) -> String {
         filled.push_str(piece);
     }
     filled
+}
+
+/// The one statement that writes all rows of a run, with their values in it; `None` where a prepared one is better or
+/// the only exact way: floating point numbers and bytes that are no text are passed as they are, not written out.
+fn rows_as_text(plan: &Plan, run: &Run<'_>) -> Option<String> {
+    let bytes: usize = run.rows.iter().map(|row| row.image.len()).sum();
+    if run.rows.len() > AT_ONCE_ROWS_MAX || bytes > AT_ONCE_BYTES_MAX {
+        return None;
+    }
+    let all: Vec<u16> = (0..run.rows.first()?.schema.columns.len() as u16).collect();
+    let (sql, columns) = match run.kind {
+        RunKind::Remove => (plan.delete(run.rows.len()), plan.constraints.key.as_slice()),
+        RunKind::Insert | RunKind::Write if !plan.constraints.has_further_unique() => {
+            (plan.upsert(&all, run.rows.len()), all.as_slice())
+        }
+        RunKind::Insert | RunKind::Write => return None,
+    };
+    let mut values = Vec::with_capacity(run.rows.len() * columns.len());
+    run.rows.iter().for_each(|row| parameters(&mut values, row, columns));
+    let is_exact = |value: &SqlValue| match value {
+        SqlValue::Float(_) | SqlValue::Double(_) => false,
+        SqlValue::Bytes(bytes) => std::str::from_utf8(bytes).is_ok(),
+        _ => true,
+    };
+    // A name may have a question mark in it.
+    let is_clear = sql.bytes().filter(|byte| *byte == b'?').count() == values.len();
+    (is_clear && values.iter().all(is_exact)).then(|| with_literals(&sql, &values))
 }
 
 async fn log_in(config: &Config) -> Result<Conn> {
