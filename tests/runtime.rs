@@ -14,11 +14,15 @@ mod weather;
 #[path = "runtime/world.rs"]
 mod world;
 
+#[path = "runtime/control.rs"]
+mod control;
 #[path = "runtime/delivery.rs"]
 mod delivery;
 #[path = "runtime/figures.rs"]
 mod figures;
 #[path = "runtime/mining.rs"]
 mod mining;
+#[path = "runtime/tables.rs"]
+mod tables;
 #[path = "runtime/threads.rs"]
 mod threads;

@@ -122,6 +122,7 @@ fn null_route(live: &Live, load: &Load, number: u32) -> Arc<Route> {
         cursor_interval: Duration::from_secs(5),
         retries_max: Some(0),
         aside: None,
+        skips: lode::run::skip::Skips::default(),
         clock: Clock::default(),
     };
     Route::new(parts, Events::default())

@@ -203,6 +203,7 @@ fn route(mine: &Arc<Mine>, connection: Arc<Connection>, rate: u32, committed: &T
         cursor_interval: Duration::from_secs(5),
         retries_max: Some(0),
         aside: None,
+        skips: lode::run::skip::Skips::default(),
         clock: Clock::default(),
     };
     Route::new(parts, Events::default())

@@ -2,8 +2,11 @@
 
 pub mod kinds;
 pub mod logs;
+pub mod pipelines;
 pub mod registry;
 pub mod status;
+
+mod tables;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -27,10 +30,11 @@ use crate::plan::{InputPlan, MinePlan, PipelinePlan, Plan, RoutePlan, Through};
 use crate::run::event::{Event, Events};
 use crate::run::feed::Origin;
 use crate::run::mine::{Mine, MineParts, MineState};
-use crate::run::pipeline::Pipeline;
+use crate::run::pipeline::{Halt, Pipeline};
 use crate::run::retention::{Policy, Unread};
 use crate::run::route::{Route, RouteParts};
 use crate::run::signal::{Control, Wish};
+use crate::run::skip::Skips;
 use crate::sink::SinkRoute;
 use crate::source::Source;
 use crate::store::embedded::{Embedded, Options};
@@ -40,6 +44,8 @@ use crate::store::{LogStore, Retention};
 const BATCH_ROWS: u64 = 1000;
 /// How often a cursor that moves without changes is made durable, when the pipeline does not say.
 const CURSOR_INTERVAL: Duration = Duration::from_secs(5);
+/// How long a change of the plan waits for what it stops; the rest ends in the background.
+const HANDOVER_PATIENCE: Duration = Duration::from_secs(1);
 /// How long two connections may take to say whether they lead to one server.
 const IDENTIFY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -50,7 +56,7 @@ pub struct Engine {
     store: Arc<dyn LogStore>,
     clock: Clock,
     events: Events,
-    running: Mutex<Running>,
+    running: Arc<Mutex<Running>>,
 }
 
 #[derive(Default)]
@@ -60,6 +66,10 @@ struct Running {
     /// Connections that lead to a server which is mined under another connection's name.
     aliases: BTreeMap<String, String>,
     pipelines: BTreeMap<String, Arc<Pipeline>>,
+    /// Pipelines that are to stay halted when a plan brings them.
+    held_back: BTreeMap<String, Halt>,
+    /// Pipelines that were told to stop, and are no longer, or no longer like this, in the plan.
+    ending: Vec<Arc<Pipeline>>,
 }
 
 struct RunningMine {
@@ -75,7 +85,7 @@ impl Engine {
     pub fn new(data_dir: impl Into<PathBuf>, registry: Registry) -> Engine {
         let data_dir = data_dir.into();
         let store = Arc::new(Embedded::new(data_dir.join("logs"), Options::default()));
-        let (clock, events, running) = (Clock::default(), Events::default(), Mutex::default());
+        let (clock, events, running) = (Clock::default(), Events::default(), Arc::default());
         Engine { registry, data_dir, store, clock, events, running }
     }
 
@@ -105,6 +115,10 @@ impl Engine {
 
     /// Makes what runs equal to `plan`: pipelines that are new or changed are started, those that are gone are
     /// stopped, all others go on untouched. Mines start with their first pipeline.
+    ///
+    /// A changed pipeline goes on where its former self ended. It waits for that in the background, when a sink takes
+    /// longer to answer than a moment; what the sink had not proven to be durable comes again, as after a crash. A
+    /// pipeline that somebody stopped or paused stays so.
     ///
     /// # Errors
     /// `Environment` for a plan that this build cannot carry out as it is written. Otherwise when something that a new
@@ -136,46 +150,22 @@ impl Engine {
                 self.routes(&running, pipeline).context_with(|| format!("in pipeline {}", pipeline.name))?;
             started.push((pipeline.name.clone(), routes));
         }
-        stop_pipelines(&mut running, gone, Wish::Stop).await;
+        let mut former = stop_pipelines(&mut running, gone).await;
+        for (name, routes) in started {
+            let former = former.remove(&name);
+            let halt = former.as_ref().and_then(|former| former.halt_state());
+            let halt = halt.or(running.held_back.get(&name).copied());
+            let pipeline = match halt {
+                Some(halt) => Pipeline::halted(name.clone(), routes, halt),
+                None => Pipeline::start_after(name.clone(), routes, former),
+            };
+            running.pipelines.insert(name, pipeline);
+        }
+        running.plan = plan;
         stop_idle_mines(&mut running).await;
         // All tables are asked for before the first mine reads, so that they share one beginning.
         start_mines(&mut running);
-        for (name, routes) in started {
-            running.pipelines.insert(name.clone(), Pipeline::start(name, routes));
-        }
-        running.plan = plan;
-        Ok(())
-    }
-
-    /// Starts a pipeline of the plan that was stopped, has failed or is finished.
-    ///
-    /// # Errors
-    /// `Refused` when there is none of this name, or when it is running.
-    pub async fn start(&self, name: &str) -> Result<()> {
-        let mut running = self.running.lock().await;
-        let plan = running.plan.pipelines.get(name).cloned().ok_or_else(|| no_pipeline(&running, name))?;
-        if running.pipelines.get(name).is_some_and(|pipeline| !pipeline.is_over()) {
-            return Err(Error::new(Kind::Refused, format!("pipeline {name} is running")));
-        }
-        self.open_mines(&mut running, std::slice::from_ref(&plan)).await?;
-        let routes = self.routes(&running, &plan)?;
-        start_mines(&mut running);
-        running.pipelines.insert(name.to_owned(), Pipeline::start(name.to_owned(), routes));
-        Ok(())
-    }
-
-    /// Stops a pipeline when its current batch is written; mines and other pipelines go on. It stays in
-    /// the plan, and [`start`](Self::start) lets it go on where it stopped.
-    ///
-    /// # Errors
-    /// `Refused` when there is none of this name.
-    pub async fn stop(&self, name: &str) -> Result<()> {
-        let pipeline = {
-            let running = self.running.lock().await;
-            running.pipelines.get(name).cloned().ok_or_else(|| no_pipeline(&running, name))?
-        };
-        pipeline.tell(Wish::Stop);
-        pipeline.ended().await;
+        self.reap_later(&running);
         Ok(())
     }
 
@@ -195,7 +185,7 @@ impl Engine {
     pub async fn shutdown(&self, patience: Duration) {
         let (pipelines, controls, tasks) = {
             let mut running = self.running.lock().await;
-            let pipelines: Vec<_> = running.pipelines.values().cloned().collect();
+            let pipelines: Vec<_> = running.pipelines.values().chain(&running.ending).cloned().collect();
             let controls: Vec<_> = running.mines.values().map(|mine| mine.control.clone()).collect();
             let tasks: Vec<_> = running.mines.values_mut().filter_map(|mine| mine.task.take()).collect();
             (pipelines, controls, tasks)
@@ -227,7 +217,7 @@ impl Engine {
         for mine in running.mines.values() {
             mine.control.tell(Wish::Stop);
         }
-        for pipeline in running.pipelines.values() {
+        for pipeline in running.pipelines.values().chain(&running.ending) {
             pipeline.tell(Wish::Stop);
         }
     }
@@ -345,6 +335,7 @@ impl Engine {
     ) -> Result<RouteParts> {
         let key = format!("{}/{}/{}", pipeline.name, input.connection.name, route.id);
         let settings = &route.sink.settings;
+        let state_dir = self.data_dir.join("state").join(file_name(&key));
         let retries_max = pipeline.settings.integer("retry").map(|most| most as u32);
         let aside = pipeline.settings.choice("on_error") == Some("aside");
         Ok(RouteParts {
@@ -355,7 +346,7 @@ impl Engine {
             stages: route.stages.clone(),
             sink_kind: Arc::clone(self.registry.sink(route.sink.kind)?),
             sink: SinkRoute {
-                state_dir: self.data_dir.join("state").join(file_name(&key)),
+                state_dir: state_dir.clone(),
                 key,
                 connection: route.sink.connection.clone(),
                 target: route.sink.target.clone(),
@@ -366,6 +357,7 @@ impl Engine {
             cursor_interval: pipeline.settings.duration("cursor_interval").unwrap_or(CURSOR_INTERVAL),
             retries_max,
             aside: aside.then(|| self.aside_file(&pipeline.name)),
+            skips: Skips { file: state_dir.join("skip.json"), record: self.aside_file(&pipeline.name) },
             clock: self.clock.clone(),
         })
     }
@@ -435,21 +427,35 @@ fn start_mines(running: &mut Running) {
     }
 }
 
-async fn stop_pipelines(running: &mut Running, names: Vec<String>, wish: Wish) {
-    let stopped: Vec<_> = names.iter().filter_map(|name| running.pipelines.remove(name)).collect();
-    for pipeline in &stopped {
-        pipeline.tell(wish);
+/// Tells these pipelines to stop, and waits a moment for it. Gives them by name; those that have not ended are noted.
+async fn stop_pipelines(running: &mut Running, names: Vec<String>) -> BTreeMap<String, Arc<Pipeline>> {
+    let stopped: BTreeMap<String, Arc<Pipeline>> =
+        names.into_iter().filter_map(|name| running.pipelines.remove_entry(&name)).collect();
+    for pipeline in stopped.values() {
+        pipeline.tell(Wish::Stop);
     }
-    for pipeline in &stopped {
-        pipeline.ended().await;
-    }
+    let ended = async {
+        for pipeline in stopped.values() {
+            pipeline.ended().await;
+        }
+    };
+    let _ = tokio::time::timeout(HANDOVER_PATIENCE, ended).await;
+    running.ending.extend(stopped.values().filter(|pipeline| !pipeline.is_over()).cloned());
+    stopped
 }
 
+/// Ends the mines that no pipeline reads through, neither one that is wanted nor one that has not ended yet.
 async fn stop_idle_mines(running: &mut Running) {
+    running.ending.retain(|pipeline| !pipeline.is_over());
+    let pipelines = running.pipelines.values().chain(&running.ending);
+    let used: Vec<usize> = pipelines
+        .flat_map(|pipeline| pipeline.routes())
+        .filter_map(|route| route.parts().origin.mine().map(|mine| Arc::as_ptr(mine).addr()))
+        .collect();
     let idle: Vec<_> = running
         .mines
         .iter()
-        .filter(|(_, mine)| mine.mine.oldest_needed().is_none())
+        .filter(|(_, mine)| !used.contains(&Arc::as_ptr(&mine.mine).addr()))
         .map(|(key, _)| key.clone())
         .collect();
     for key in idle {
@@ -472,12 +478,6 @@ pub fn policy(settings: &Settings) -> Policy {
         _ => Unread::Hold,
     };
     Policy { keep, unread, hold_bytes_max: settings.size("hold_size") }
-}
-
-fn no_pipeline(running: &Running, name: &str) -> Error {
-    let known: Vec<_> = running.plan.pipelines.keys().map(String::as_str).collect();
-    Error::new(Kind::Refused, format!("there is no pipeline {name}"))
-        .advice(format!("the pipelines are: {}", known.join(", ")))
 }
 
 /// A name that is one path component, and different for different keys.

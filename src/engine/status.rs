@@ -9,7 +9,7 @@ use crate::model::position::Seq;
 use crate::model::table::TableSelection;
 use crate::run::counts::CountFigures;
 use crate::run::mine::{Mine, MineState};
-use crate::run::pipeline::Pipeline;
+use crate::run::pipeline::{Halt, Pipeline};
 use crate::run::progress::RouteFigures;
 use crate::run::retention::Growth;
 use crate::run::route::{Route, RouteState};
@@ -85,6 +85,9 @@ pub struct Consumer {
 pub struct PipelineStatus {
     /// Its name.
     pub name: String,
+    /// How somebody stopped it, when somebody did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub halt: Option<Halt>,
     /// Its routes.
     pub routes: Vec<RouteStatus>,
 }
@@ -187,6 +190,7 @@ fn consumer(route: &Route, mine: &Mine, growth: &Growth<'_>, clock: &Clock) -> C
 fn pipeline(pipeline: &Pipeline) -> PipelineStatus {
     PipelineStatus {
         name: pipeline.name().to_owned(),
+        halt: pipeline.halt_state(),
         routes: pipeline.routes().iter().map(|r| route(r)).collect(),
     }
 }

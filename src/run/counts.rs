@@ -92,6 +92,8 @@ struct Totals {
     by_name: HashMap<TableName, usize>,
     /// For each schema number its table's place.
     by_schema: Vec<usize>,
+    /// The end of the last block, which may be a part of a transaction.
+    reached: Seq,
     /// Of a transaction that has not ended yet.
     pending: Vec<Count>,
     /// The day of the change counted last, and when it begins and ends.
@@ -168,6 +170,11 @@ impl Counts {
     pub fn durable(&self, block: &Block, counts: &[Count], log: &dyn LogReader) {
         let now_ms = self.now_ms();
         let mut totals = self.totals();
+        if block.first != totals.reached {
+            // Parts were cut, or somebody else has appended.
+            totals.reach(block.first);
+        }
+        totals.reached = block.end();
         if block.commit.is_some() {
             let pending = std::mem::take(&mut totals.pending);
             totals.add(&pending, &self.clock, log, now_ms);
@@ -338,6 +345,7 @@ impl Totals {
             tables: Vec::new(),
             by_name: HashMap::new(),
             by_schema: Vec::new(),
+            reached: since.seq,
             pending: Vec::new(),
             day: None,
             changed: true,
@@ -363,6 +371,7 @@ impl Totals {
     /// The log goes on at `tail`: what lies between is missing, and what was pending is read again.
     fn reach(&mut self, tail: Seq) {
         self.pending.clear();
+        self.reached = tail;
         if self.next < tail {
             self.missing.push(self.next..tail);
             self.next = tail;

@@ -13,9 +13,18 @@ pub mod pipeline;
 pub mod progress;
 pub mod rate;
 pub mod retention;
+pub mod rewind;
 pub mod route;
 pub mod signal;
+pub mod skip;
 pub mod stages;
 pub mod state_file;
 
+mod catch_up;
+mod delivery;
+mod session;
+mod start_point;
+mod tables;
+mod turn;
 mod waiting;
+mod writer;

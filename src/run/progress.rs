@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use serde::Serialize;
 use tokio::time::Instant;
@@ -126,6 +126,7 @@ pub struct RouteProgress {
     began: Instant,
     rate: Mutex<RowRate>,
     position: Mutex<Option<Position>>,
+    has_let_go: AtomicBool,
 }
 
 impl Default for RouteProgress {
@@ -144,6 +145,7 @@ impl Default for RouteProgress {
             began: Instant::now(),
             rate: Mutex::new(RowRate::rows(0)),
             position: Mutex::new(None),
+            has_let_go: AtomicBool::new(false),
         }
     }
 }
@@ -210,6 +212,16 @@ impl RouteProgress {
     pub fn committed(&self, commit_time_ms: i64, now_ms: i64) {
         self.commit_time_ms.store(commit_time_ms, Ordering::Relaxed);
         self.latency_ms.store((now_ms - commit_time_ms).max(0), Ordering::Relaxed);
+    }
+
+    /// Lets retention drop what the route has not read; with `false`, keeps it from that again.
+    pub fn let_go(&self, let_go: bool) {
+        self.has_let_go.store(let_go, Ordering::Release);
+    }
+
+    /// Whether retention need not think of the route.
+    pub fn has_let_go(&self) -> bool {
+        self.has_let_go.load(Ordering::Acquire)
     }
 
     /// The first entry that is not durable in the sink yet. 0 until the sink was opened for the first time.

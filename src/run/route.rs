@@ -1,41 +1,37 @@
 //! A route: one input of a pipeline on its way to one sink.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use serde::Serialize;
 use tokio::sync::watch;
-use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::aside::AsideFile;
 use super::backoff::Backoff;
+use super::delivery::{Delivery, Ended, Failing, write};
 use super::event::{Event, Events, FAILURES};
-use super::feed::{Feed, Next, Origin};
-use super::mine::MineState;
+use super::feed::Origin;
 use super::progress::RouteProgress;
 use super::signal::{Listener, Wish};
+use super::skip::{Skip, Skips};
 use super::stages::Stages;
-use super::waiting::{Waiting, Whole};
 use crate::error::{Error, Kind, Result};
-use crate::model::block::{Block, ChangeEntry, Entry, SchemaBook, parse_schema};
-use crate::model::change::{Batch, Change, Changes, Tables};
+use crate::model::change::{Batch, Changes};
 use crate::model::clock::Clock;
-use crate::model::position::Seq;
-use crate::model::schema::{SchemaNo, TableSchema};
+use crate::model::position::{Cursor, Seq};
 use crate::model::spec::Start;
 use crate::model::table::TableSet;
 use crate::plan::StagePlan;
-use crate::sink::{Sink, SinkKind, SinkRoute, Written};
+use crate::sink::{Sink, SinkKind, SinkRoute};
 
 /// How long a quiet feed is listened to before new wishes are looked at.
-const PATIENCE: Duration = Duration::from_millis(200);
-/// Bytes of row images in one batch, at the most.
-const BATCH_BYTES_MAX: usize = 8 << 20;
-/// Bytes of log blocks that one batch may keep in memory: a route of small rows spread over a log of large ones.
-const HELD_BYTES_MAX: usize = 32 << 20;
+pub(super) const PATIENCE: Duration = Duration::from_millis(200);
+/// A sink that does not answer for so long after the wish to stop is left alone. Whoever opens the route next finds out what
+/// it wrote, as after a crash.
+pub const STOP_PATIENCE: Duration = Duration::from_secs(10);
+/// Sessions in a row that look for the row which a sink rejected, without getting on.
+const SEARCHES_MAX: u32 = 3;
 
 /// What a route is made of.
 pub struct RouteParts {
@@ -63,6 +59,8 @@ pub struct RouteParts {
     pub retries_max: Option<u32>,
     /// Where rows go on which a hook fails; `None` stops the pipeline instead.
     pub aside: Option<PathBuf>,
+    /// Changes that somebody decided to leave out.
+    pub skips: Skips,
     /// The time of day.
     pub clock: Clock,
 }
@@ -73,6 +71,11 @@ pub struct Route {
     progress: Arc<RouteProgress>,
     state: watch::Sender<RouteState>,
     events: Events,
+    /// Where to go on instead of at the sink's cursor, until the sink has made that durable.
+    rewind: watch::Sender<Option<Cursor>>,
+    failing: Mutex<Failing>,
+    /// What leaves out the change that the route failed on.
+    remedy: Mutex<Option<Skip>>,
 }
 
 /// What a route is doing.
@@ -109,6 +112,9 @@ pub enum RouteState {
         error: String,
         /// What to do about it, where that is known.
         advice: Option<String>,
+        /// The entry of the change that it failed on, where it was one change.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        at: Option<Seq>,
     },
 }
 
@@ -119,11 +125,6 @@ impl RouteState {
     }
 }
 
-enum Ended {
-    ByWish,
-    BySource,
-}
-
 impl Route {
     /// A route that is not started yet.
     pub fn new(parts: RouteParts, events: Events) -> Arc<Route> {
@@ -131,7 +132,15 @@ impl Route {
         if let Some(mine) = parts.origin.mine() {
             mine.attach(&progress);
         }
-        Arc::new(Route { parts, progress, state: watch::Sender::new(RouteState::Idle), events })
+        Arc::new(Route {
+            parts,
+            progress,
+            state: watch::Sender::new(RouteState::Idle),
+            events,
+            rewind: watch::Sender::new(None),
+            failing: Mutex::default(),
+            remedy: Mutex::default(),
+        })
     }
 
     /// What it is made of.
@@ -167,31 +176,82 @@ impl Route {
         Some((tail.commit?.time_ms - oldest_ms).max(0) + mine.progress().quiet_ms())
     }
 
+    /// Goes on at `cursor`, and not at the sink's own, when it runs next. It becomes the sink's cursor before a row is
+    /// written.
+    pub fn go_to(&self, cursor: Cursor) {
+        self.rewind.send_replace(Some(cursor));
+    }
+
+    /// Waits until what [`go_to`](Self::go_to) asked for is durable. False when the route ended before.
+    pub async fn has_gone(&self) -> bool {
+        let (mut rewind, mut state) = (self.rewind.subscribe(), self.state.subscribe());
+        tokio::select! {
+            biased;
+            // The route, which is alive here, is the sender.
+            _ = rewind.wait_for(Option::is_none) => true,
+            _ = state.wait_for(RouteState::is_over) => self.rewind.borrow().is_none(),
+        }
+    }
+
+    /// What would leave out the change that the route failed on; `None` while it did not, or it was no single change.
+    pub fn remedy(&self) -> Option<Skip> {
+        self.remedy.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Delivers until a wish, the end of the source, or an error that trying again does not mend; the state
     /// says which.
     pub async fn run(self: Arc<Self>, mut listener: Listener) {
         let mut backoff = Backoff::default();
+        let (mut suspects, mut searches) = (None, 0);
         loop {
             if listener.wish() == Wish::Stop {
                 return self.enter(RouteState::Stopped);
             }
             self.enter(RouteState::Starting);
-            let error = match self.session(&mut listener, &mut backoff).await {
+            let before = self.place();
+            let overdue = overdue(listener.clone());
+            let ended = tokio::select! {
+                biased;
+                ended = self.session(&mut listener, &mut backoff, suspects.take()) => ended,
+                () = overdue => {
+                    warn!(
+                        pipeline = self.parts.pipeline,
+                        route = self.parts.sink.key,
+                        "stopped without an answer of the sink; what it was writing is found out when it is opened again"
+                    );
+                    return self.enter(RouteState::Stopped);
+                }
+            };
+            let error = match ended {
                 Ok(Ended::ByWish) => return self.enter(RouteState::Stopped),
                 Ok(Ended::BySource) => return self.enter(RouteState::Finished),
                 Err(error) => error,
             };
+            let failing = std::mem::take(&mut *self.failing.lock().unwrap_or_else(PoisonError::into_inner));
+            if self.place() != before {
+                searches = 0;
+            }
+            if error.kind() == Kind::Data && failing.suspects.is_some() && searches < SEARCHES_MAX {
+                searches += 1;
+                suspects = failing.suspects;
+                info!(route = self.parts.sink.key, "looking for the row that the sink rejected: {error}");
+                continue;
+            }
             let (text, advice) = (error.to_string(), error.next_step().map(str::to_owned));
             let give_up = self.parts.retries_max.is_some_and(|most| backoff.failures() >= most);
             if give_up || !error.kind().is_retryable() {
+                let at = failing.spot.as_ref().map(|(seq, _)| *seq);
                 warn!(
                     target: FAILURES,
                     pipeline = self.parts.pipeline,
                     route = self.parts.sink.key,
+                    at = at.map(|at| at.0),
                     advice,
                     "delivery failed: {text}"
                 );
-                return self.enter(RouteState::Failed { kind: error.kind(), error: text, advice });
+                let remedy = failing.spot.map(|(_, spot)| Skip { spot, error: text.clone() });
+                *self.remedy.lock().unwrap_or_else(PoisonError::into_inner) = remedy;
+                return self.enter(RouteState::Failed { kind: error.kind(), error: text, advice, at });
             }
             let wait = backoff.failed();
             self.progress.add_retry();
@@ -210,12 +270,36 @@ impl Route {
         }
     }
 
-    /// Notes an end that the route itself could not note.
-    pub fn fail(&self, error: String, advice: String) {
-        self.enter(RouteState::Failed { kind: Kind::Internal, error, advice: Some(advice) });
+    /// Notes that the route waits for something before it runs.
+    pub fn wait_for(&self, reason: String) {
+        self.enter(RouteState::Waiting { reason });
     }
 
-    fn enter(&self, state: RouteState) {
+    /// Notes that the route is not to run.
+    pub fn leave_stopped(&self) {
+        self.enter(RouteState::Stopped);
+    }
+
+    /// Notes an end that the route itself could not note.
+    pub fn fail(&self, error: String, advice: String) {
+        self.enter(RouteState::Failed { kind: Kind::Internal, error, advice: Some(advice), at: None });
+    }
+
+    pub(super) fn note_failing(&self, failing: Failing) {
+        *self.failing.lock().unwrap_or_else(PoisonError::into_inner) = failing;
+    }
+
+    pub(super) fn events(&self) -> &Events {
+        &self.events
+    }
+
+    /// Where its sink is.
+    fn place(&self) -> (Seq, Option<crate::model::position::Position>) {
+        let figures = self.progress.figures();
+        (figures.next, figures.position)
+    }
+
+    pub(super) fn enter(&self, state: RouteState) {
         let changed = self.state.send_if_modified(|now| {
             let changed = *now != state;
             now.clone_from(&state);
@@ -228,7 +312,12 @@ impl Route {
     }
 
     /// Opens the sink, and delivers until something ends it.
-    async fn session(&self, listener: &mut Listener, backoff: &mut Backoff) -> Result<Ended> {
+    async fn session(
+        &self,
+        listener: &mut Listener,
+        backoff: &mut Backoff,
+        suspects: Option<(u64, u64)>,
+    ) -> Result<Ended> {
         let parts = &self.parts;
         let stages = Stages::compile(&parts.stages, &parts.source_name).map_err(|error| {
             let advice = error.advice.clone();
@@ -236,7 +325,7 @@ impl Route {
             advice.into_iter().fold(error, Error::advice)
         })?;
         let mut sink = parts.sink_kind.sink(parts.sink.clone())?;
-        let ended = self.deliver(sink.as_mut(), stages, listener, backoff).await;
+        let ended = self.deliver((stages, sink.as_mut()), listener, backoff, suspects).await;
         // A sink that failed is closed as well as it can be; the first error is the one that counts.
         let closed = sink.close().await;
         let ended = ended?;
@@ -247,22 +336,34 @@ impl Route {
     /// Opens the feed behind the sink's cursor, and delivers.
     async fn deliver(
         &self,
-        sink: &mut dyn Sink,
-        stages: Stages,
+        (stages, sink): (Stages, &mut dyn Sink),
         listener: &mut Listener,
         backoff: &mut Backoff,
+        suspects: Option<(u64, u64)>,
     ) -> Result<Ended> {
         let parts = &self.parts;
         let Some(cursor) = listener.unless(Wish::Stop, sink.open()).await else { return Ok(Ended::ByWish) };
-        let cursor = match cursor? {
-            Some(cursor) => cursor,
-            None => {
+        let elsewhere = self.rewind.borrow().clone();
+        let cursor = match (elsewhere, cursor?) {
+            (Some(elsewhere), former) => {
+                if let Some(former) = former {
+                    // What lies behind the place that is left is forgotten now: on the way there again, it is met anew.
+                    parts.skips.ahead_of(&former)?;
+                }
+                set(sink, elsewhere.clone()).await?;
+                let (pipeline, route, to) = (&parts.pipeline, &parts.sink.key, elsewhere.next.0);
+                info!(pipeline, route, to, "the pipeline goes on at another place");
+                self.rewind.send_replace(None);
+                elsewhere
+            }
+            (None, Some(cursor)) => cursor,
+            (None, None) => {
                 let first = parts.origin.first_cursor(parts.start.clone());
                 let Some(first) = listener.unless(Wish::Stop, first).await else { return Ok(Ended::ByWish) };
                 let first = first?;
                 // Durable before anything is delivered: a crash after this begins here again, and not at what `now`
                 // means then.
-                write(sink, Batch { changes: Changes::default(), cursor: Some(first.clone()) }).await?;
+                set(sink, first.clone()).await?;
                 first
             }
         };
@@ -270,299 +371,20 @@ impl Route {
             return Ok(Ended::ByWish);
         };
         let feed = feed?;
-        self.progress.begins_at(cursor.next, cursor.position);
+        self.progress.begins_at(cursor.next, cursor.position.clone());
         info!(pipeline = parts.pipeline, route = parts.sink.key, from = cursor.next.0, "delivering");
         self.enter(RouteState::Running);
-        let delivery = Delivery {
-            route: self,
-            listener,
-            backoff,
-            schemas: feed.schemas(),
-            tables: Arc::default(),
-            feed,
-            stages,
-            sink,
-            next: cursor.next,
-            read_ms: 0,
-            drain_to: None,
-            waiting: Waiting::default(),
-            unproven: Unproven::default(),
-            aside: parts.aside.clone().map(AsideFile::new),
-            started: Instant::now(),
-            moved_at: Instant::now(),
-        };
-        delivery.run().await
+        Delivery::new(self, listener, backoff, (feed, cursor), (stages, sink), suspects)?.run().await
     }
 }
 
-/// Writes a batch, and gives the proof that its cursor is durable, which a batch with a cursor always has.
-async fn write(sink: &mut dyn Sink, batch: Batch) -> Result<Written> {
-    let has_cursor = batch.cursor.is_some();
-    let written = sink.write(batch).await?;
-    if has_cursor && written.durable.is_none() {
-        return Err(Error::new(Kind::Internal, "the sink did not say that the batch is durable"));
-    }
-    Ok(written)
+/// Makes a cursor durable that no row leads to.
+async fn set(sink: &mut dyn Sink, cursor: Cursor) -> Result<()> {
+    write(sink, Batch { changes: Changes::default(), cursor: Some(cursor) }).await.map(drop)
 }
 
-/// A running session of a route.
-struct Delivery<'a> {
-    route: &'a Route,
-    listener: &'a Listener,
-    backoff: &'a mut Backoff,
-    feed: Feed,
-    schemas: SchemaBook,
-    /// For each schema number seen: the schema when its table is wanted.
-    tables: Arc<Tables>,
-    stages: Stages,
-    sink: &'a mut dyn Sink,
-    /// The first entry that was not looked at yet.
-    next: Seq,
-    /// When the source executed the change that was looked at last.
-    read_ms: i64,
-    /// Where the log ended when the wish to drain came.
-    drain_to: Option<Seq>,
-    /// Changes for the next batch.
-    waiting: Waiting,
-    /// What the sink took and has not proven to be durable.
-    unproven: Unproven,
-    aside: Option<AsideFile>,
-    started: Instant,
-    moved_at: Instant,
-}
-
-/// Parts of a transaction that is not complete in the sink.
-#[derive(Default)]
-struct Unproven {
-    parts: u32,
-    changes: u64,
-    rows: u64,
-}
-
-impl Delivery<'_> {
-    async fn run(mut self) -> Result<Ended> {
-        loop {
-            let wish = self.listener.wish();
-            if wish == Wish::Stop {
-                return Ok(Ended::ByWish);
-            }
-            if wish == Wish::Drain && self.is_drained() {
-                self.flush().await?;
-                return Ok(Ended::ByWish);
-            }
-            match self.feed.next(PATIENCE).await? {
-                Next::Block(block) => {
-                    self.take(&block).await?;
-                    if !self.feed.has_more() && (!self.waiting.is_empty() || self.unproven.parts > 0) {
-                        self.flush().await?;
-                    }
-                    if self.waits_for_nothing() {
-                        self.route.progress.has_all_before(self.next);
-                    }
-                    self.route.enter(RouteState::Running);
-                    // A route that is far behind finds its next block at hand again and again, and would keep its
-                    // thread from the mine and from other routes.
-                    tokio::task::yield_now().await;
-                }
-                Next::Idle => {
-                    self.backoff.quiet(self.started);
-                    self.route.enter(self.quiet_state());
-                }
-                Next::End => {
-                    self.flush().await?;
-                    return Ok(Ended::BySource);
-                }
-            }
-            if self.moved_at.elapsed() >= self.route.parts.cursor_interval {
-                self.flush().await?;
-            }
-        }
-    }
-
-    /// Looks at every entry of a block from `next` on; at fewer when the wish to stop comes while the sink writes.
-    async fn take(&mut self, block: &Arc<Block>) -> Result<()> {
-        let mut read = 0;
-        // Pipelines share the bytes, but not the counter of who uses them: it would wander between the cores with
-        // every row.
-        let payload = (!self.stages.is_empty()).then(|| Bytes::from_owner(block.payload.clone()));
-        let mut entries = block.entries();
-        let mut end = 0;
-        while let Some(entry) = entries.next() {
-            let (seq, entry) = entry.map_err(|_| malformed(self.next))?;
-            let bytes = end..block.payload.len() - entries.remaining();
-            end = bytes.end;
-            if seq < self.next {
-                continue;
-            }
-            match entry {
-                Entry::Change(change) => {
-                    if self.is_wanted(change.schema)? {
-                        if self.is_full() {
-                            self.flush_full().await?;
-                            if self.listener.wish() == Wish::Stop {
-                                break;
-                            }
-                        }
-                        if self.waits_for_nothing() {
-                            self.route.progress.waits(change.time_ms);
-                        }
-                        self.read_ms = change.time_ms;
-                        read += 1;
-                        match &payload {
-                            None => self.waiting.read(block, bytes, seq, &change, &self.tables),
-                            Some(payload) => self.apply(block, payload, seq, &change)?,
-                        }
-                    }
-                }
-                Entry::Commit { time_ms, offset, file, gtid } => {
-                    self.next = seq.plus(1);
-                    let position = self.waiting.commit(block, end, self.next, time_ms);
-                    // Transactions may be small and many: the texts of the one before are written over.
-                    position.offset = offset;
-                    file.clone_into(&mut position.file);
-                    gtid.clone_into(&mut position.gtid);
-                    if self.is_full() {
-                        self.flush().await?;
-                        if self.listener.wish() == Wish::Stop {
-                            break;
-                        }
-                    }
-                }
-                Entry::Schema { no, json } => {
-                    let schema = parse_schema(json).map_err(|_| malformed(seq))?;
-                    self.schemas.learn(no, schema).map_err(|_| malformed(seq))?;
-                }
-                Entry::Coverage(_) => {}
-            }
-            self.next = seq.plus(1);
-        }
-        self.route.progress.add_read(read);
-        Ok(())
-    }
-
-    /// Whether the table with this schema is one of the route's.
-    #[inline]
-    fn is_wanted(&mut self, no: SchemaNo) -> Result<bool> {
-        match self.tables.get(no.0 as usize) {
-            Some(table) => Ok(table.is_some()),
-            None => self.ask(no),
-        }
-    }
-
-    /// Finds out which tables are wanted up to this schema.
-    fn ask(&mut self, no: SchemaNo) -> Result<bool> {
-        let tables = Arc::make_mut(&mut self.tables);
-        for no in tables.len() as u32..=no.0 {
-            let schema = self.schemas.get(SchemaNo(no)).ok_or_else(|| malformed(self.next))?;
-            let wanted = self.route.parts.tables.contains(&schema.name.database, &schema.name.table);
-            // A copy of the route's own: the counter of a shared one would wander between the cores with every row.
-            tables.push(wanted.then(|| Arc::new(TableSchema::clone(schema))));
-        }
-        Ok(tables.last().is_some_and(Option::is_some))
-    }
-
-    /// Sends one change through the stages.
-    fn apply(&mut self, block: &Block, payload: &Bytes, seq: Seq, entry: &ChangeEntry<'_>) -> Result<()> {
-        let table = self.tables.get(entry.schema.0 as usize).and_then(Option::as_ref);
-        let table = table.ok_or_else(|| malformed(seq))?;
-        let change = Change::read(seq, entry, table, payload);
-        let original = self.aside.is_some().then(|| change.clone());
-        let Err(error) = self.waiting.apply(&mut self.stages, change, block) else { return Ok(()) };
-        let error = Error::from(error);
-        let Some((aside, original)) = self.aside.as_mut().zip(original) else {
-            return Err(self.in_pipeline(error));
-        };
-        let error = error.to_string();
-        aside.write(&original, &error)?;
-        self.route.progress.add_aside();
-        warn!(pipeline = self.route.parts.pipeline, "a row was set aside: {error}");
-        self.route.events.tell(Event::Aside { pipeline: self.route.parts.pipeline.clone(), error });
-        Ok(())
-    }
-
-    fn in_pipeline(&self, error: Error) -> Error {
-        error.context(format!("in pipeline {}", self.route.parts.pipeline))
-    }
-
-    fn is_full(&self) -> bool {
-        self.waiting.len() >= self.route.parts.batch_rows_max
-            || self.waiting.bytes() >= BATCH_BYTES_MAX
-            || self.waiting.held_bytes() >= HELD_BYTES_MAX
-    }
-
-    /// Makes room: by the complete transactions that wait, and if that is not enough by a part of the one that
-    /// follows them.
-    async fn flush_full(&mut self) -> Result<()> {
-        // The cursor of what is complete comes first in any case. Behind a part it would end the sink's transaction in
-        // the middle of the source's.
-        self.flush().await?;
-        if !self.is_full() {
-            return Ok(());
-        }
-        self.unproven.parts += 1;
-        let changes = self.waiting.take_part();
-        self.write(Batch { changes, cursor: None }).await
-    }
-
-    /// Writes all complete transactions, and the cursor behind them. Does nothing when no commit was seen since.
-    async fn flush(&mut self) -> Result<()> {
-        let Some(Whole { changes, next, position, time_ms }) = self.waiting.take_whole() else {
-            return Ok(());
-        };
-        let cursor = self.feed.cursor(next, position);
-        self.write(Batch { changes, cursor: Some(cursor) }).await?;
-        self.backoff.succeeded();
-        self.route.progress.committed(time_ms, self.route.parts.clock.now_ms());
-        if !self.waits_for_nothing() {
-            // All that is left is of the transaction that was read last.
-            self.route.progress.waits(self.read_ms);
-        }
-        self.moved_at = Instant::now();
-        Ok(())
-    }
-
-    async fn write(&mut self, batch: Batch) -> Result<()> {
-        let changes = batch.changes.len() as u64;
-        let written = write(self.sink, batch).await.map_err(|error| self.in_pipeline(error))?;
-        self.unproven.changes += changes;
-        self.unproven.rows += written.rows;
-        if let Some(durable) = written.durable {
-            let Unproven { changes, rows, .. } = std::mem::take(&mut self.unproven);
-            self.route.progress.add_written(changes, rows);
-            let cursor = durable.cursor();
-            self.route.progress.durable(cursor.next, cursor.position.clone());
-        }
-        Ok(())
-    }
-
-    /// Whether the sink has everything that was looked at.
-    fn waits_for_nothing(&self) -> bool {
-        self.waiting.is_empty() && self.unproven.parts == 0
-    }
-
-    /// Whether everything that was mined before the wish to end is looked at.
-    fn is_drained(&mut self) -> bool {
-        // A direct feed has nothing that was mined and waits.
-        let Some(tail) = self.feed.tail() else { return true };
-        self.next >= *self.drain_to.get_or_insert(tail)
-    }
-
-    fn quiet_state(&self) -> RouteState {
-        let Some(mine) = self.route.parts.origin.mine() else { return RouteState::Running };
-        let name = mine.name();
-        let reason = match &*mine.state().borrow() {
-            MineState::Idle | MineState::Starting => format!("mine {name} is starting"),
-            MineState::Running | MineState::Ended => return RouteState::Running,
-            MineState::Retrying { .. } => format!("mine {name} lost its source and tries again"),
-            MineState::StoreFull { .. } => format!("mine {name} has no room in its log"),
-            MineState::Stopped => format!("mine {name} stopped"),
-            MineState::Failed { .. } => format!("mine {name} failed"),
-        };
-        RouteState::Waiting { reason }
-    }
-}
-
-fn malformed(seq: Seq) -> Error {
-    Error::new(Kind::Corrupt, format!("the log's entry {seq} is not readable"))
-        .advice("this version of lode may be older than the one that wrote the log")
+/// Waits until the wish to stop is overdue.
+async fn overdue(mut listener: Listener) {
+    listener.at_least(Wish::Stop).await;
+    tokio::time::sleep(STOP_PATIENCE).await;
 }

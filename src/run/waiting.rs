@@ -22,6 +22,8 @@ pub(super) struct Waiting {
     held_bytes: usize,
     /// The block that was counted there last.
     held: Option<Seq>,
+    /// The next change does not go on with the last run: one between them is left out.
+    is_cut: bool,
     ready: Option<Ready>,
 }
 
@@ -82,16 +84,24 @@ impl Waiting {
         self.len += 1;
         self.bytes += change.before.map_or(0, <[u8]>::len) + change.after.map_or(0, <[u8]>::len);
         match self.runs.last_mut() {
-            Some(run) if Arc::ptr_eq(&run.block, block) && Arc::ptr_eq(&run.tables, tables) => {
+            Some(run)
+                if !self.is_cut && Arc::ptr_eq(&run.block, block) && Arc::ptr_eq(&run.tables, tables) =>
+            {
                 run.bytes.end = bytes.end;
                 run.len += 1;
             }
             _ => {
+                self.is_cut = false;
                 self.hold(block);
                 let (block, tables) = (Arc::clone(block), Arc::clone(tables));
                 self.runs.push(Run { block, bytes, first: seq, len: 1, tables });
             }
         }
+    }
+
+    /// Leaves out a change that [`read`](Self::read) would have added.
+    pub fn leave_out(&mut self) {
+        self.is_cut = true;
     }
 
     /// Adds what the stages make of a change that came in `block`.
@@ -263,6 +273,42 @@ mod tests {
         }
         let taken = batches(&transactions, |_| true);
         assert_eq!(taken, ["ab", "", "ab", "", "b", "aaa"]);
+    }
+
+    #[test]
+    fn a_change_that_is_left_out_is_in_no_batch() {
+        let (block, tables) = block(&["ab", "cad", "b"]);
+        let changes: Vec<Seq> = block
+            .entries()
+            .filter_map(|entry| entry.ok())
+            .filter(|(_, entry)| matches!(entry, Entry::Change(_)))
+            .map(|(seq, _)| seq)
+            .collect();
+        for left_out in &changes {
+            for take_at in [0, 104, 106, 108, 110] {
+                let (mut waiting, mut got, mut end) = (Waiting::default(), Vec::new(), 0);
+                let mut entries = block.entries();
+                while let Some(Ok((seq, entry))) = entries.next() {
+                    let bytes = end..block.payload.len() - entries.remaining();
+                    end = bytes.end;
+                    match entry {
+                        Entry::Change(_) if seq == *left_out => waiting.leave_out(),
+                        Entry::Change(change) => waiting.read(&block, bytes, seq, &change, &tables),
+                        Entry::Commit { time_ms, .. } => {
+                            waiting.commit(&block, end, seq.plus(1), time_ms);
+                        }
+                        _ => {}
+                    }
+                    if seq.0 == take_at {
+                        got.extend(waiting.take_whole().map(|whole| Vec::from(whole.changes)));
+                    }
+                }
+                got.extend(waiting.take_whole().map(|whole| Vec::from(whole.changes)));
+                let got: Vec<Seq> = got.concat().iter().map(|change| change.seq).collect();
+                let expected: Vec<Seq> = changes.iter().copied().filter(|seq| seq != left_out).collect();
+                assert_eq!(got, expected, "taken at {take_at}");
+            }
+        }
     }
 
     #[test]

@@ -209,7 +209,7 @@ impl Stage<'_> {
             }
         }
         for route in status.pipelines.iter().flat_map(|pipeline| &pipeline.routes) {
-            if let RouteState::Failed { kind, error, advice } = &route.state {
+            if let RouteState::Failed { kind, error, advice, .. } = &route.state {
                 let error = with_advice(error, advice.as_deref());
                 self.failures.push(format!("route {} failed: {kind:?}: {error}", route.key));
             }

@@ -146,7 +146,7 @@ async fn a_purged_place_and_statements(name: &str, server: Server) {
         crate::world::route(status, "direct").state.is_over()
     })
     .await;
-    let lode::run::route::RouteState::Failed { kind, error, advice } =
+    let lode::run::route::RouteState::Failed { kind, error, advice, .. } =
         &crate::world::route(&status, "direct").state
     else {
         panic!("{status:#?}")

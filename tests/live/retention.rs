@@ -71,16 +71,16 @@ async fn figures_are_exact_over_a_restart(server: &Server) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn retention_overtakes_a_stopped_pipeline_on_mariadb() {
-    retention_overtakes_a_stopped_pipeline(servers::mariadb().await).await;
+async fn retention_overtakes_a_paused_pipeline_on_mariadb() {
+    retention_overtakes_a_paused_pipeline(servers::mariadb().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn retention_overtakes_a_stopped_pipeline_on_mysql() {
-    retention_overtakes_a_stopped_pipeline(servers::mysql().await).await;
+async fn retention_overtakes_a_paused_pipeline_on_mysql() {
+    retention_overtakes_a_paused_pipeline(servers::mysql().await).await;
 }
 
-async fn retention_overtakes_a_stopped_pipeline(server: &Server) {
+async fn retention_overtakes_a_paused_pipeline(server: &Server) {
     let world = World::on(server).await;
     world.sql("CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, pad VARBINARY(2000))").await;
     let engine = || world.engine().with_logs(Options { segment_bytes: 64 << 10, ..Options::default() });
@@ -98,7 +98,7 @@ async fn retention_overtakes_a_stopped_pipeline(server: &Server) {
         move |status: &Status| route(status, pipeline).figures.changes_delivered == rows
     };
     settled(&engine, "both have it", |s| delivered("quick", 1)(s) && delivered("late", 1)(s)).await;
-    engine.stop("late").await.unwrap();
+    engine.pause("late").await.unwrap();
     for _ in 0..20 {
         // Bytes that nothing makes smaller.
         let values = vec!["(RANDOM_BYTES(1024))"; 50].join(", ");
@@ -106,7 +106,7 @@ async fn retention_overtakes_a_stopped_pipeline(server: &Server) {
     }
     settled(&engine, "the quick one has all", delivered("quick", 1001)).await;
     let held = engine.status().await.mines[0].clone();
-    assert_eq!(held.horizon, 0, "what the stopped pipeline needs is held: {held:#?}");
+    assert_eq!(held.horizon, 0, "what the paused pipeline needs is held: {held:#?}");
     let late = held.consumers.iter().find(|one| one.pipeline == "late").expect("it is a consumer");
     assert_eq!(late.history_lost_in_hours, None);
     assert!(late.entries_behind > Some(1000) && late.lag_ms.is_some(), "{late:#?}");

@@ -46,6 +46,8 @@ pub struct Target {
     /// The tables whose contents must be the source's at every commit.
     pub mirrors: Vec<String>,
     mirror: (u64, Tables),
+    /// Somebody may send its route back.
+    pub may_go_back: bool,
     fence: u64,
 }
 
@@ -152,8 +154,19 @@ impl Sink for Writer {
 impl Target {
     fn commit(&mut self, server: &Server, changes: Vec<Written1>, cursor: Cursor) {
         if let Some(before) = &self.cursor {
-            assert!(cursor.next >= before.next, "a cursor never goes back");
-            assert!(!changes.is_empty() || cursor != *before, "a cursor that stays is not written again");
+            if cursor.next < before.next {
+                assert!(
+                    self.may_go_back && changes.is_empty(),
+                    "a cursor goes back only when somebody says so"
+                );
+                let position = cursor.position.as_ref().expect("it was sent to a commit");
+                self.tables.clear();
+                for change in server.transactions(0..position.offset).iter().flatten() {
+                    apply(&mut self.tables, change).expect("the server's own changes fit");
+                }
+            }
+            let is_new = !changes.is_empty() || cursor != *before || self.may_go_back;
+            assert!(is_new, "a cursor that stays is not written again");
         }
         if changes.is_empty() {
             self.cursor_commits += 1

@@ -16,6 +16,7 @@ use lode::run::pipeline::Pipeline;
 use lode::run::retention::Policy;
 use lode::run::route::{Route, RouteParts, RouteState};
 use lode::run::signal::{Control, Wish};
+use lode::run::skip::Skips;
 use lode::sink::SinkRoute;
 use lode::store::LogStore;
 use lode::store::memory::Memory;
@@ -100,6 +101,7 @@ pub struct Options {
     pub retries_max: Option<u32>,
     pub stages: Vec<StagePlan>,
     pub aside: Option<PathBuf>,
+    pub skips: Skips,
 }
 
 impl Life {
@@ -137,6 +139,7 @@ impl Life {
             cursor_interval: Duration::from_secs(5),
             retries_max: options.retries_max,
             aside: options.aside,
+            skips: options.skips,
             clock: Clock::default(),
         };
         Route::new(parts, self.events.clone())

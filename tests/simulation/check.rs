@@ -9,6 +9,7 @@ use lode::error::Kind;
 use lode::plan::{Plan, Through};
 use lode::run::event::Event;
 use lode::run::mine::MineState;
+use lode::run::pipeline::Halt;
 use lode::run::route::RouteState;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::TryRecvError;
@@ -138,20 +139,55 @@ impl Observer {
         self.world.held.lock().unwrap().retain(|key| keys.contains(key));
     }
 
-    /// From now on retention has to leave what the routes of `plan` still need, and can still find.
-    pub fn hold(&self, plan: &Plan) {
+    /// From now on retention has to leave what the routes of `plan` still need, and can still find. A pipeline that was
+    /// stopped needs nothing.
+    pub async fn hold(&self, plan: &Plan) {
+        let halted = self.engine.halted().await;
+        self.hold_keys(keys(plan).into_iter().filter(|key| {
+            let name = key.split('/').next().expect("the key has three parts");
+            halted.get(name) != Some(&Halt::Stopped)
+        }));
+    }
+
+    /// The same for a pipeline that was started again.
+    pub async fn hold_again(&self, name: &str) {
+        let status = self.engine.status().await;
+        let pipeline = status.pipelines.iter().find(|pipeline| pipeline.name == name);
+        let routes = pipeline.iter().flat_map(|pipeline| &pipeline.routes);
+        self.hold_keys(routes.filter(|route| route.mine.is_some()).map(|route| route.key.clone()));
+    }
+
+    fn hold_keys(&self, keys: impl Iterator<Item = String>) {
         if !self.world.holds() {
             return;
         }
         let targets = self.world.targets.lock().unwrap();
         let mut held = self.world.held.lock().unwrap();
-        for key in keys(plan) {
+        for key in keys {
             let connection = key.split('/').nth(1).expect("the key has three parts");
             let server = self.world.server_called(connection);
             if !targets.get(&key).is_some_and(|target| self.is_behind_horizon(server, target)) {
                 held.insert(key);
             }
         }
+    }
+
+    /// From now on retention need not think of a pipeline.
+    pub fn let_go(&self, name: &str) {
+        let prefix = format!("{name}/");
+        self.world.held.lock().unwrap().retain(|key| !key.starts_with(&prefix));
+    }
+
+    /// Where the log of a pipeline that reads one begins and ends.
+    pub async fn log_of(&self, name: &str) -> Option<(u64, u64)> {
+        let status = self.engine.status().await;
+        let pipeline = status.pipelines.iter().find(|pipeline| pipeline.name == name)?;
+        let mine = pipeline.routes.first()?.mine.as_ref()?;
+        if pipeline.routes.iter().any(|route| route.mine.as_ref() != Some(mine)) {
+            return None;
+        }
+        let mine = status.mines.iter().find(|found| found.name == *mine)?;
+        Some((mine.horizon, mine.head))
     }
 
     /// Empties the targets of a pipeline whose place is lost, as its error advises.

@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use lode::check::Input;
 use lode::engine::Engine;
+use lode::engine::pipelines::RewindTo;
 use lode::error::Kind;
 use lode::model::clock::Clock;
+use lode::model::position::Seq;
 use lode::store::memory::Memory;
 use tokio::runtime::Builder;
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::chance::Random;
@@ -207,7 +210,7 @@ impl Life<'_> {
         match timeout(APPLY_PATIENCE, self.engine.apply(plan.clone())).await {
             Ok(Ok(())) => {
                 self.world.note("applied");
-                self.observer.hold(&plan);
+                self.observer.hold(&plan).await;
                 true
             }
             Ok(Err(error)) if error.kind() == Kind::Unavailable => {
@@ -232,14 +235,62 @@ impl Life<'_> {
         let names = self.observer.pipelines().await;
         let Some(name) = pick(&mut self.sim.rng, &names) else { return };
         if self.observer.is_over(name).await {
-            self.start(name).await;
-        } else {
-            self.world.note(format_args!("stop {name}"));
-            match timeout(APPLY_PATIENCE, self.engine.stop(name)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => self.world.violate(format_args!("{name} cannot be stopped: {error:?}")),
-                Err(_) => self.world.violate(format_args!("stopping {name} takes too long")),
+            return self.start(name).await;
+        }
+        match self.sim.rng.below(8) {
+            0..3 => {
+                self.world.note(format_args!("stop {name}"));
+                self.observer.let_go(name);
+                let stopped = timeout(APPLY_PATIENCE, self.engine.stop(name)).await;
+                self.hold_against("stopping", name, stopped);
             }
+            3..5 => {
+                self.world.note(format_args!("pause {name}"));
+                let paused = timeout(APPLY_PATIENCE, self.engine.pause(name)).await;
+                self.hold_against("pausing", name, paused);
+            }
+            5 => {
+                self.world.note(format_args!("restart {name}"));
+                self.allow_writers(&format!("{name}/"));
+                let restarted = timeout(APPLY_PATIENCE, self.engine.restart(name)).await;
+                self.hold_against("restarting", name, restarted);
+            }
+            _ => self.rewind(name).await,
+        }
+    }
+
+    /// What somebody asks for works at once, unless something outside is away.
+    fn hold_against(&self, doing: &str, name: &str, outcome: Result<lode::error::Result<()>, Elapsed>) {
+        match outcome {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) if error.kind() == Kind::Unavailable => {}
+            Ok(Err(error)) => self.world.violate(format_args!("{doing} {name} is refused: {error:?}")),
+            Err(_) => self.world.violate(format_args!("{doing} {name} takes too long")),
+        }
+    }
+
+    /// Sends a pipeline to an entry of its log.
+    async fn rewind(&mut self, name: &str) {
+        let Some((horizon, head)) = self.observer.log_of(name).await else { return };
+        let to = RewindTo::Seq(Seq(horizon + self.sim.rng.below(head - horizon + 1)));
+        let Ok(places) = self.engine.preview_rewind(name, &to).await else { return };
+        self.world.note(format_args!("rewind {name} to {to:?}"));
+        self.allow_writers(&format!("{name}/"));
+        for place in &places {
+            self.world.note(format_args!("  {} goes to {}", place.route, place.cursor.next));
+            let mut targets = self.world.targets.lock().unwrap();
+            targets.entry(place.route.clone()).or_default().send_to(place.cursor.next);
+        }
+        match timeout(APPLY_PATIENCE, self.engine.rewind(name, &to)).await {
+            Ok(Ok(gone)) if gone != places => {
+                self.world.violate(format_args!("{name} goes to {gone:?}, and not to {places:?}"));
+            }
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) if matches!(error.kind(), Kind::Unavailable | Kind::Gap | Kind::Fenced) => {
+                self.world.note(format_args!("  not yet: {error}"));
+            }
+            Ok(Err(error)) => self.world.violate(format_args!("{name} cannot be rewound: {error:?}")),
+            Err(_) => self.world.violate(format_args!("rewinding {name} takes too long")),
         }
     }
 
@@ -247,17 +298,17 @@ impl Life<'_> {
     fn allow_writers(&self, prefix: &str) {
         let mut targets = self.world.targets.lock().unwrap();
         for (_, target) in targets.iter_mut().filter(|(key, _)| key.starts_with(prefix)) {
-            target.trouble.forbidden = None;
+            target.allow();
         }
     }
 
     async fn start(&mut self, name: &str) {
         self.world.note(format_args!("start {name}"));
         self.allow_writers(&format!("{name}/"));
-        if let Err(error) = self.engine.start(name).await
-            && error.kind() != Kind::Unavailable
-        {
-            self.world.violate(format_args!("{name} cannot be started: {error:?}"));
+        match self.engine.start(name).await {
+            Ok(()) => self.observer.hold_again(name).await,
+            Err(error) if error.kind() == Kind::Unavailable => {}
+            Err(error) => self.world.violate(format_args!("{name} cannot be started: {error:?}")),
         }
     }
 

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use lode::error::{Error, Kind, Result};
 use lode::model::block::Op;
 use lode::model::change::{Batch, Change};
-use lode::model::position::Cursor;
+use lode::model::position::{Cursor, Seq};
 use lode::model::row::Row;
 use lode::model::value::Value;
 use lode::sink::{Durable, Sink, SinkKind, SinkRoute, Written};
@@ -32,6 +32,9 @@ pub struct Target {
     pub first: Option<u64>,
     /// The deliveries that wrote here.
     pub numbers: BTreeSet<u64>,
+    /// Where somebody has sent its route, and how often that happened.
+    pub sent_to: Option<(Seq, u64)>,
+    sent: u64,
     /// What happens to it from outside.
     pub trouble: Trouble,
     fence: u64,
@@ -51,6 +54,8 @@ pub struct Trouble {
     pub was_fenced: bool,
     /// The delivery that was told so, which must not come again before somebody starts it.
     pub forbidden: Option<u64>,
+    /// The fence when somebody started it last: writers up to there end for that.
+    pub allowed_at: u64,
 }
 
 impl Target {
@@ -58,6 +63,18 @@ impl Target {
     pub fn take_over(&mut self) {
         self.fence += 1;
         self.trouble.was_fenced = true;
+    }
+
+    /// Somebody starts its route, which may take over from whoever took over from it.
+    pub fn allow(&mut self) {
+        self.trouble.forbidden = None;
+        self.trouble.allowed_at = self.fence;
+    }
+
+    /// Somebody sends its route to another place.
+    pub fn send_to(&mut self, next: Seq) {
+        self.sent += 1;
+        self.sent_to = Some((next, self.sent));
     }
 
     /// Somebody empties it, so that the route begins anew.
@@ -89,7 +106,7 @@ impl SinkKind for Sinks {
         let delivery = Arc::clone(&self.0.deliveries.lock().unwrap()[&number]);
         let source = route.key.split('/').nth(1).expect("the key has three parts");
         let server = self.0.server_called(source.trim_end_matches("_direct"));
-        let open = Opened { fence: 0, follower: None, effects: Vec::new() };
+        let open = Opened { fence: 0, follower: None, effects: Vec::new(), was_sent: None };
         Ok(Box::new(Writer { world: Arc::clone(&self.0), key: route.key, number, server, delivery, open }))
     }
 }
@@ -109,6 +126,8 @@ struct Opened {
     follower: Option<Follower>,
     /// Written, and not committed.
     effects: Vec<Effect>,
+    /// It has gone where somebody sent it.
+    was_sent: Option<(Seq, u64)>,
 }
 
 #[async_trait]
@@ -126,7 +145,7 @@ impl Sink for Writer {
             Some(cursor) => Some(self.follower(cursor)?),
             None => None,
         };
-        self.open = Opened { fence, follower, effects: Vec::new() };
+        self.open = Opened { fence, follower, effects: Vec::new(), was_sent: None };
         self.world.visit(Area::Sink).await;
         Ok(cursor)
     }
@@ -136,7 +155,11 @@ impl Sink for Writer {
         let Batch { changes, cursor } = batch;
         let fence = self.open.fence;
         if self.with(|target| target.fence) != fence {
-            self.with(|target| target.trouble.forbidden = Some(self.number));
+            self.with(|target| {
+                if fence > target.trouble.allowed_at {
+                    target.trouble.forbidden = Some(self.number);
+                }
+            });
             return Err(Error::new(Kind::Fenced, "another writer took over"));
         }
         let rejects = self.with(|target| target.trouble.rejects && !changes.is_empty());
@@ -260,6 +283,11 @@ impl Writer {
 
     fn commit(&mut self, cursor: &Cursor) -> Result<(), String> {
         let offset = self.transactions_before(cursor)?;
+        if self.goes_where_it_was_sent(cursor, offset) {
+            self.open.was_sent = self.with(|target| target.sent_to);
+            self.open.follower = Some(self.follower(cursor).map_err(|error| error.to_string())?);
+            return Ok(());
+        }
         match &mut self.open.follower {
             Some(follower) => follower.reach(&self.world, offset)?,
             None => {
@@ -268,7 +296,7 @@ impl Writer {
             }
         }
         let effects = std::mem::take(&mut self.open.effects);
-        let number = self.number;
+        let (number, was_sent) = (self.number, self.open.was_sent);
         self.with(|target| {
             if let Some(before) = &target.cursor
                 && (cursor.next < before.next || cursor.log != before.log)
@@ -279,8 +307,37 @@ impl Writer {
             target.first.get_or_insert(offset);
             effects.iter().for_each(|effect| apply(&mut target.contents, effect));
             target.cursor = Some(cursor.clone());
+            if was_sent.is_some() && was_sent == target.sent_to {
+                target.sent_to = None;
+            }
             Ok(())
         })
+    }
+
+    /// Whether this is the cursor that somebody asked for, before any row.
+    fn goes_where_it_was_sent(&self, cursor: &Cursor, offset: u64) -> bool {
+        let number = self.number;
+        let sent_to = self.with(|target| target.sent_to).map(|(next, _)| next);
+        if !self.open.effects.is_empty() || sent_to != Some(cursor.next) {
+            return false;
+        }
+        let before = self.with(|target| target.cursor.clone());
+        let before = before.and_then(|before| self.transactions_before(&before).ok());
+        self.with(|target| {
+            target.numbers.insert(number);
+            match before {
+                // What is sent back gets the same changes in the same order again, and ends where it was.
+                Some(before) if offset <= before => {
+                    target.first = Some(target.first.map_or(offset, |first| first.min(offset)));
+                }
+                _ => {
+                    target.contents.clear();
+                    target.first = Some(offset);
+                }
+            }
+            target.cursor = Some(cursor.clone());
+        });
+        true
     }
 
     /// A route that does not say where it begins gets everything that its log has.
