@@ -121,7 +121,9 @@ async fn retention_overtakes_a_paused_pipeline(server: &Server) {
     world.apply_only(&engine, script).await.unwrap();
     let failed = |status: &Status| matches!(route(status, "late").state, RouteState::Failed { .. });
     let status = settled(&engine, "it says that it has lost its place", failed).await;
-    let RouteState::Failed { kind, error, advice } = &route(&status, "late").state else { unreachable!() };
+    let RouteState::Failed { kind, error, advice, .. } = &route(&status, "late").state else {
+        unreachable!()
+    };
     assert_eq!(*kind, Kind::Gap);
     assert!(error.contains("the log no longer has entry"), "{error}");
     assert!(advice.as_deref().is_some_and(|advice| advice.contains("anew")), "{advice:?}");
