@@ -254,6 +254,7 @@ impl Scene {
                 let log = self.desk.path().join("run.log");
                 let log = File::options().create(true).append(true).open(log).unwrap();
                 let mut command = self.desk.command(&format!("exec lode run {rest}"));
+                command.env("TZ", "UTC");
                 self.run = Some(command.stdout(Stdio::null()).stderr(log).spawn().unwrap());
                 self.wait("it answers", |scene| Client::connect(&scene.data()).is_ok());
                 // It answers at once, and knows what commands are about when its plan runs.
@@ -351,6 +352,11 @@ fn filtered(line: &str) -> String {
             words[at - 1] = format!("{open}[N]");
             words[at] = words[at].replacen(&unit, "[UNIT]", 1);
         }
+        let rate =
+            words[at].split_once("/s").filter(|(rate, _)| rate.replace(',', "").parse::<f64>().is_ok());
+        if let Some((_, rest)) = rate {
+            words[at] = format!("[N]/s{rest}");
+        }
         if words[at - 1].ends_with("process") || words[at - 1].ends_with("(user") {
             words[at] = words[at].replace(|c: char| c.is_ascii_digit(), "").replacen([',', ')'], "[N]$", 1);
             words[at] =
@@ -358,7 +364,18 @@ fn filtered(line: &str) -> String {
         }
     }
     let mut line = times(&words.join(" "));
-    for key in ["pid", "uid", "delay_ms", "latency_ms", "stored_bytes", "payload_bytes"] {
+    for key in [
+        "pid",
+        "uid",
+        "delay_ms",
+        "latency_ms",
+        "stored_bytes",
+        "payload_bytes",
+        "rows_per_s",
+        "rows_in_per_s",
+        "rows_out_per_s",
+        "growth_bytes_per_s",
+    ] {
         line = number_of(&line, key);
     }
     if is_table {
@@ -400,7 +417,7 @@ fn number_of(line: &str, key: &str) -> String {
     let mut filtered = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         filtered.push_str(&format!("{open}[N]"));
-        filtered.push_str(part.trim_start_matches(|c: char| c.is_ascii_digit() || c == '-'));
+        filtered.push_str(part.trim_start_matches(|c: char| c.is_ascii_digit() || "-.e".contains(c)));
     }
     filtered
 }

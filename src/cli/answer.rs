@@ -4,7 +4,7 @@ use indicatif::{HumanBytes, HumanCount};
 use lode::engine::audit::AuditEntry;
 use lode::engine::decisions::{Decided, Decisions, Edit, Halted};
 use lode::engine::reply::{Reply, SettingShown};
-use lode::engine::status::{MineStatus, PipelineStatus, RouteStatus};
+use lode::engine::status::{Consumer, MineStatus, PipelineStatus, RouteStatus};
 use lode::plan::diff::{Change, Changed, Diff};
 use lode::run::mine::MineState;
 use lode::run::pipeline::Halt;
@@ -12,7 +12,7 @@ use lode::run::route::RouteState;
 
 use super::screen::error_text;
 use super::table::Table;
-use super::units::duration;
+use super::units::{duration, rate};
 
 /// The text of an answer, with tables that fit `width` where one is given.
 pub fn text(reply: &Reply, width: Option<usize>, colors: bool) -> String {
@@ -45,13 +45,15 @@ fn mines(mines: &[MineStatus], decisions: &Decisions, width: Option<usize>, colo
     if mines.is_empty() {
         return "no mine runs\n".to_owned();
     }
-    let mut table = Table::new(&["mine", "state", ">new changes", ">head", ">delay", ">log", "position"]);
+    let mut table =
+        Table::new(&["mine", "state", ">new changes", ">in", ">out", ">delay", ">log", "position"]);
     for mine in mines {
         table.row(vec![
             mine.name.clone(),
             mine_word(&mine.state).to_owned(),
             HumanCount(mine.changes).to_string(),
-            HumanCount(mine.head).to_string(),
+            rate(mine.rows_in_per_s),
+            rate(mine.rows_out_per_s),
             duration(mine.delay_ms),
             HumanBytes(mine.stored_bytes).to_string(),
             mine.position.clone().unwrap_or_default(),
@@ -61,7 +63,27 @@ fn mines(mines: &[MineStatus], decisions: &Decisions, width: Option<usize>, colo
     for (mine, stopped) in &decisions.mines {
         text.push_str(&format!("mine {mine} was stopped {}; `start {mine}` lets it go on\n", by(stopped)));
     }
-    mines.iter().for_each(|mine| text.push_str(&mine_trouble(mine, colors)));
+    for mine in mines {
+        text.push_str(&paused_text(mine));
+        text.push_str(&mine_trouble(mine, colors));
+    }
+    text
+}
+
+fn paused_text(mine: &MineStatus) -> String {
+    let mut text = String::new();
+    for paused in &mine.paused {
+        let since = timestamp(paused.since_ms).map_or(String::new(), |at| format!(", of {}", local(at)));
+        let what = if paused.resuming { "is being resumed" } else { "is paused" };
+        text.push_str(&format!(
+            "{} {what}: its changes are read up to {}{since}\n",
+            paused.tables, paused.since
+        ));
+        if let Some(failure) = &paused.failed {
+            text.push_str(&format!("  it could not be resumed: {}\n", failure.error));
+            failure.advice.iter().for_each(|advice| text.push_str(&format!("  {advice}\n")));
+        }
+    }
     text
 }
 
@@ -71,6 +93,7 @@ fn mine_word(state: &MineState) -> &'static str {
         MineState::Starting => "starting",
         MineState::Running => "running",
         MineState::Retrying { .. } => "retrying",
+        MineState::StoreFull { .. } => "store full",
         MineState::Stopped => "stopped",
         MineState::Ended => "ended",
         MineState::Failed { .. } => "failed",
@@ -81,6 +104,9 @@ fn mine_trouble(mine: &MineStatus, colors: bool) -> String {
     match &mine.state {
         MineState::Retrying { error, advice } => {
             error_text(&format!("mine {} tries again: {error}", mine.name), advice.as_deref(), colors)
+        }
+        MineState::StoreFull { error, advice } => {
+            error_text(&format!("mine {} waits for room: {error}", mine.name), advice.as_deref(), colors)
         }
         MineState::Failed { error, advice, .. } => {
             error_text(&format!("mine {} failed: {error}", mine.name), advice.as_deref(), colors)
@@ -101,6 +127,9 @@ fn pipelines(
     let mut text = routes(pipelines, width);
     for (pipeline, halted) in &decisions.pipelines {
         text.push_str(&halted_text(pipeline, halted));
+    }
+    for pipeline in pipelines {
+        text.push_str(&without_text(pipeline));
     }
     pipelines.iter().for_each(|pipeline| text.push_str(&pipeline_trouble(pipeline, colors)));
     text
@@ -138,6 +167,26 @@ fn route_word(pipeline: &PipelineStatus, route: &RouteStatus) -> String {
         (RouteState::Finished, _) => "finished".to_owned(),
         (RouteState::Failed { .. }, _) => "failed".to_owned(),
     }
+}
+
+/// What a pipeline does not get for now.
+fn without_text(pipeline: &PipelineStatus) -> String {
+    let mut text = String::new();
+    for route in &pipeline.routes {
+        if route.paused.is_empty() {
+            continue;
+        }
+        let line = format!(
+            "pipeline {} gets nothing of {} of {} meanwhile\n",
+            pipeline.name,
+            route.paused.join(", "),
+            route.source
+        );
+        if !text.contains(&line) {
+            text.push_str(&line);
+        }
+    }
+    text
 }
 
 /// Each trouble once, however many routes have it.
@@ -178,6 +227,10 @@ pub fn by(decided: &Decided) -> String {
     format!("{} by {}", local(decided.at), decided.door)
 }
 
+fn timestamp(ms: i64) -> Option<jiff::Timestamp> {
+    jiff::Timestamp::from_millisecond(ms).ok()
+}
+
 /// In the zone of whoever reads it.
 fn local(at: jiff::Timestamp) -> String {
     at.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %:z").to_string()
@@ -197,10 +250,40 @@ fn one_mine(mine: &MineStatus, source: &str, log: &str, stopped: Option<&Decided
         HumanBytes(mine.stored_bytes),
         HumanBytes(mine.payload_bytes)
     ));
-    text.push_str(&format!("  changes    {} new\n", HumanCount(mine.changes)));
+    if let Some(oldest) = mine.horizon_ms.and_then(timestamp) {
+        text.push_str(&format!("  oldest     {}\n", local(oldest)));
+    }
+    text.push_str(&format!(
+        "  changes    {} new, {} in, {} out\n",
+        HumanCount(mine.changes),
+        rate(mine.rows_in_per_s),
+        rate(mine.rows_out_per_s)
+    ));
     text.push_str(&format!("  delay      {}\n", duration(mine.delay_ms)));
+    for consumer in &mine.consumers {
+        text.push_str(&consumer_text(consumer));
+    }
+    for gap in &mine.gaps {
+        let tables = gap.tables.as_ref().map_or("all tables".to_owned(), ToString::to_string);
+        text.push_str(&format!("  missing    {tables} from {} to {}\n", gap.from, gap.to));
+    }
+    text.push_str(&paused_text(mine));
     text.push_str(&mine_trouble(mine, colors));
     text
+}
+
+fn consumer_text(consumer: &Consumer) -> String {
+    let mut text = format!("  read by    {}", consumer.key);
+    if let Some(lag_ms) = consumer.lag_ms {
+        text.push_str(&format!(", lag {}", duration(lag_ms)));
+    }
+    if let Some(behind) = consumer.entries_behind.filter(|behind| *behind > 0) {
+        text.push_str(&format!(", {} entries behind", HumanCount(behind)));
+    }
+    if let Some(hours) = consumer.history_lost_in_hours {
+        text.push_str(&format!(", would lose history in {hours:.1} h"));
+    }
+    text + "\n"
 }
 
 fn one_pipeline(
@@ -235,8 +318,34 @@ fn settings_text(settings: &std::collections::BTreeMap<String, SettingShown>) ->
 }
 
 fn tables(mine: &MineStatus, width: Option<usize>) -> String {
-    let _ = (mine, width);
-    String::new()
+    let counts = &mine.counts;
+    if counts.tables.is_empty() {
+        return format!("mine {} has no changes yet\n", mine.name);
+    }
+    let mut table = Table::new(&["table", ">changes", ">today", ">rate", "first change", "last change", ""]);
+    for one in &counts.tables {
+        let at = |ms| timestamp(ms).map(local).unwrap_or_default();
+        let (database, name) = one.table.split_once('.').unwrap_or(("", &one.table));
+        let paused = mine.paused.iter().find(|paused| paused.contains(database, name));
+        table.row(vec![
+            one.table.clone(),
+            HumanCount(one.changes).to_string(),
+            HumanCount(one.changes_today).to_string(),
+            rate(one.rows_per_s),
+            at(one.first_change_ms),
+            at(one.last_change_ms),
+            paused.map_or("", |paused| if paused.resuming { "resuming" } else { "paused" }).to_owned(),
+        ]);
+    }
+    let mut text = table.text(width);
+    if let Some(since) = counts.since_ms.and_then(timestamp) {
+        text.push_str(&format!("counted since {}, as the file with the totals was lost\n", local(since)));
+    }
+    if !counts.complete {
+        text.push_str("the log is still being counted\n");
+    }
+    text.push_str(&format!("today is the day in {}\n", counts.zone));
+    text
 }
 
 fn confirm(command: &str, would: &[String], affected: &[String]) -> String {

@@ -155,11 +155,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let audit = Audit::new(folder.path().join("state"));
         assert_eq!(audit.last(5).unwrap(), []);
-        (0..1500).for_each(|number| audit.add(entry(number)).unwrap());
-        let last = audit.last(700).unwrap();
-        assert_eq!(last.len(), 700);
-        assert_eq!(last[0].command, "stop p800");
-        assert_eq!(last[699].command, "stop p1499");
+        (0..1200).for_each(|number| audit.add(entry(number)).unwrap());
+        let last = audit.last(300).unwrap();
+        assert_eq!(last.len(), 300);
+        assert_eq!(last[0].command, "stop p900");
+        assert_eq!(last[299].command, "stop p1199");
         assert_eq!(last[0].outcome.chars().count(), TEXT_CHARS_MAX + 1);
         let bytes: u64 = fs::read_dir(folder.path().join("state"))
             .unwrap()

@@ -2,6 +2,7 @@
 
 pub mod aside;
 pub mod backoff;
+pub mod counts;
 pub mod event;
 pub mod feed;
 pub mod hub;
@@ -10,6 +11,7 @@ pub mod mine;
 pub mod older;
 pub mod pipeline;
 pub mod progress;
+pub mod rate;
 pub mod retention;
 pub mod rewind;
 pub mod route;
