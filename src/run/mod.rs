@@ -18,4 +18,5 @@ pub mod skip;
 pub mod stages;
 
 mod delivery;
+mod fallback;
 mod waiting;

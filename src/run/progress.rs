@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use serde::Serialize;
 
 use crate::model::block::Block;
-use crate::model::position::{Position, Seq};
+use crate::model::position::{Cursor, Position, Seq};
 
 const NEVER: i64 = i64::MIN;
 
@@ -79,6 +79,7 @@ pub struct RouteProgress {
     latency_ms: AtomicI64,
     position: Mutex<Option<Position>>,
     has_let_go: AtomicBool,
+    is_direct: AtomicBool,
 }
 
 impl Default for RouteProgress {
@@ -94,6 +95,7 @@ impl Default for RouteProgress {
             latency_ms: AtomicI64::new(0),
             position: Mutex::new(None),
             has_let_go: AtomicBool::new(false),
+            is_direct: AtomicBool::new(false),
         }
     }
 }
@@ -120,10 +122,16 @@ impl RouteProgress {
         self.retries.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Notes that everything before `next` is durable in the sink.
-    pub fn durable(&self, next: Seq, position: Option<Position>) {
-        self.durable_next.store(next.0, Ordering::Release);
-        *self.position.lock().unwrap_or_else(PoisonError::into_inner) = position;
+    /// Notes that a cursor is durable in the sink.
+    pub fn at(&self, cursor: &Cursor) {
+        self.is_direct.store(cursor.direct.is_some(), Ordering::Release);
+        self.durable_next.store(cursor.next.0, Ordering::Release);
+        self.position.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&cursor.position);
+    }
+
+    /// Whether the route is ahead of its place in the log, as it has read the source itself.
+    pub fn is_direct(&self) -> bool {
+        self.is_direct.load(Ordering::Acquire)
     }
 
     /// Notes the server's time of the last commit that is durable in the sink.
