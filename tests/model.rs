@@ -248,3 +248,63 @@ fn a_short_block_does_not_keep_a_large_buffer() {
     let payload = Vec::from(small.payload);
     assert!(payload.capacity() < 1 << 10, "{} bytes kept", payload.capacity());
 }
+
+#[test]
+fn entries_can_come_before_a_transaction_that_has_begun() {
+    let schema = |table: &str| TableSchema {
+        name: TableName::new("shop", table),
+        columns: Vec::new(),
+        primary_key: Vec::new(),
+        unique_keys: Vec::new(),
+    };
+    let change = |builder: &mut BlockBuilder, table: &str, time_ms| {
+        let no = builder.schema(&schema(table));
+        let image = |out: &mut Vec<u8>| {
+            out.push(0);
+            Ok::<(), Infallible>(())
+        };
+        builder.change(Op::Insert, no, time_ms, None::<fn(&mut _) -> _>, Some(image)).unwrap();
+    };
+    let commit = |time_ms| Commit { position: Position::default(), time_ms };
+    let mut builder = BlockBuilder::new(Seq(0), SchemaBook::default());
+    change(&mut builder, "a", 1);
+    builder.commit(commit(1));
+    change(&mut builder, "a", 2);
+    let mut blocks = vec![builder.seal().unwrap()];
+    let begun = builder.set_aside().unwrap();
+    change(&mut builder, "b", 0);
+    builder.commit(commit(1));
+    blocks.push(builder.seal().unwrap());
+    builder.put_back(begun);
+    builder.commit(commit(2));
+    blocks.push(builder.seal().unwrap());
+    let shown: Vec<String> = blocks
+        .iter()
+        .flat_map(Block::entries)
+        .map(|entry| match entry.unwrap() {
+            (seq, Entry::Schema { no, .. }) => format!("{seq} schema {}", no.0),
+            (seq, Entry::Change(change)) => {
+                format!("{seq} change of {} at {}", change.schema.0, change.time_ms)
+            }
+            (seq, Entry::Commit { time_ms, .. }) => format!("{seq} commit at {time_ms}"),
+            (seq, Entry::Coverage(_)) => format!("{seq} coverage"),
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            "0 schema 0",
+            "1 change of 0 at 1",
+            "2 commit at 1",
+            "3 schema 1",
+            "4 change of 1 at 0",
+            "5 commit at 1",
+            "6 change of 0 at 2",
+            "7 commit at 2"
+        ]
+    );
+    assert_eq!(blocks[2].first_time_ms, 2);
+    // Numbers of schemas follow each other in the log, so that one that has come keeps its place.
+    change(&mut builder, "c", 3);
+    assert!(builder.set_aside().is_none());
+}

@@ -22,5 +22,7 @@ mod delivery;
 mod fallback;
 #[path = "runtime/mining.rs"]
 mod mining;
+#[path = "runtime/tables.rs"]
+mod tables;
 #[path = "runtime/threads.rs"]
 mod threads;

@@ -6,6 +6,8 @@ pub mod pipelines;
 pub mod registry;
 pub mod status;
 
+mod tables;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;

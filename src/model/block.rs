@@ -327,6 +327,10 @@ pub struct BlockBuilder {
     committed: Option<Committed>,
 }
 
+/// The beginning of a transaction, taken out of a [`BlockBuilder`].
+#[derive(Debug)]
+pub struct Aside(Open);
+
 /// The block that is being written.
 #[derive(Debug, Default)]
 struct Open {
@@ -510,6 +514,31 @@ impl BlockBuilder {
         };
         self.next = block.end();
         Some(block)
+    }
+
+    /// Takes out the beginning of a transaction, so that other entries can come before it; [`put_back`](Self::put_back)
+    /// puts it behind them. `None` when it has brought a schema: numbers of schemas keep their order.
+    ///
+    /// # Panics
+    /// When a complete transaction is waiting: that is for [`seal`](Self::seal).
+    pub fn set_aside(&mut self) -> Option<Aside> {
+        assert!(self.committed.is_none(), "complete transactions are sealed first");
+        let entries = Entries { rest: &self.open.payload, next: self.next };
+        for entry in entries {
+            if matches!(entry, Ok((_, Entry::Schema { .. }))) {
+                return None;
+            }
+        }
+        Some(Aside(std::mem::take(&mut self.open)))
+    }
+
+    /// Puts back what was taken out.
+    ///
+    /// # Panics
+    /// When what was written meanwhile is not sealed.
+    pub fn put_back(&mut self, aside: Aside) {
+        assert!(self.is_empty(), "what came before it is sealed");
+        self.open = aside.0;
     }
 
     fn entry(&mut self, kind: u8, body: impl FnOnce(&mut Vec<u8>)) {

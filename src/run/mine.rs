@@ -1,12 +1,10 @@
 //! The miner: one reader of one source, which appends to one log and wakes the pipelines.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
 
 use serde::Serialize;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::backoff::Backoff;
@@ -15,25 +13,18 @@ use super::hub::Hub;
 use super::older::Older;
 use super::progress::{MineProgress, RouteProgress};
 use super::retention::{self, Policy};
+use super::session::Ended;
 use super::signal::{Listener, Wish};
+use super::turn::Turns;
 use crate::error::{Error, Kind, Result};
 use crate::model::block::{Block, BlockBuilder, Commit};
 use crate::model::clock::Clock;
 use crate::model::coverage::Coverage;
-use crate::model::position::{Position, Seq};
+use crate::model::position::Seq;
 use crate::model::spec::Start;
 use crate::model::table::{TableSelection, TableSet};
-use crate::source::{Progress, Source};
+use crate::source::Source;
 use crate::store::{Log, Retained, Retention};
-
-/// A block is sealed when it has so many bytes, or when the source has nothing more at hand.
-const BLOCK_BYTES: usize = 512 << 10;
-/// Blocks that wait for the store, in bytes. The source is not read while this is full.
-const QUEUE_BYTES_MAX: usize = 8 << 20;
-/// Blocks that wait for the store, in number.
-const QUEUE_BLOCKS_MAX: usize = 256;
-/// How long a quiet source is listened to before new wishes are looked at.
-const PATIENCE: Duration = Duration::from_millis(100);
 
 /// What a mine is made of.
 pub struct MineParts {
@@ -55,9 +46,12 @@ pub struct MineParts {
 /// consumer that was away for a while finds no hole.
 pub struct Mine {
     parts: MineParts,
+    /// Where a new log begins.
+    start: Mutex<Start>,
     hub: Hub,
     older: Older,
-    wanted: watch::Sender<TableSelection>,
+    pub(super) wanted: watch::Sender<TableSelection>,
+    pub(super) turns: Turns,
     state: watch::Sender<MineState>,
     progress: MineProgress,
     events: Events,
@@ -105,20 +99,17 @@ impl MineState {
     }
 }
 
-enum Ended {
-    ByWish,
-    BySource,
-}
-
 impl Mine {
     /// A mine that is not started yet.
     pub fn new(parts: MineParts, events: Events) -> Arc<Mine> {
         let hub = Hub::new(parts.log.tail());
         Arc::new(Mine {
+            start: Mutex::new(parts.start.clone()),
             parts,
             hub,
             older: Older::default(),
             wanted: watch::Sender::default(),
+            turns: Turns::default(),
             state: watch::Sender::new(MineState::Idle),
             progress: MineProgress::default(),
             events,
@@ -135,6 +126,26 @@ impl Mine {
     /// Its log.
     pub fn log(&self) -> &Arc<dyn Log> {
         &self.parts.log
+    }
+
+    /// What it reads.
+    pub(super) fn source(&self) -> &Arc<dyn Source> {
+        &self.parts.source
+    }
+
+    /// The time of day, milliseconds since 1970 UTC.
+    pub(super) fn now_ms(&self) -> i64 {
+        self.parts.clock.now_ms()
+    }
+
+    /// Where a new log begins.
+    pub(super) fn start_point(&self) -> Start {
+        self.start.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Has a log that is still new begin elsewhere.
+    pub(super) fn start_at(&self, start: Start) {
+        *self.start.lock().unwrap_or_else(PoisonError::into_inner) = start;
     }
 
     /// How much of its log is kept.
@@ -165,7 +176,8 @@ impl Mine {
         self.state.subscribe()
     }
 
-    /// Has these tables mined, too: from the start, or while it runs from the source's next transaction on.
+    /// Has these tables mined, too: from the start, or while it runs from the source's next transaction on. What is paused
+    /// stays paused.
     pub fn want(&self, tables: &TableSet) {
         self.wanted.send_if_modified(|wanted| wanted.add(tables));
     }
@@ -229,12 +241,19 @@ impl Mine {
     /// Mines until there is nothing more to do, and tells why.
     async fn run(self: Arc<Self>, mut listener: Listener) -> MineState {
         let mut backoff = Backoff::default();
+        let mut goes_on = false;
         loop {
-            self.enter(MineState::Starting);
+            if !std::mem::take(&mut goes_on) {
+                self.enter(MineState::Starting);
+            }
             let tail = self.log().tail();
             let error = match self.session(&mut listener, &mut backoff).await {
                 Ok(Ended::ByWish) => return MineState::Stopped,
                 Ok(Ended::BySource) => return MineState::Ended,
+                Ok(Ended::ToBeginAnew) => {
+                    goes_on = true;
+                    continue;
+                }
                 Err(error) => error,
             };
             let (text, advice) = (error.to_string(), error.next_step().map(str::to_owned));
@@ -259,7 +278,7 @@ impl Mine {
         }
     }
 
-    fn enter(&self, state: MineState) {
+    pub(super) fn enter(&self, state: MineState) {
         let changed = self.state.send_if_modified(|now| {
             let changed = *now != state;
             now.clone_from(&state);
@@ -270,116 +289,17 @@ impl Mine {
         }
     }
 
-    /// Connects, and mines until something ends it. Whatever was not durable is read again by the next session.
-    async fn session(self: &Arc<Self>, listener: &mut Listener, backoff: &mut Backoff) -> Result<Ended> {
-        let MineParts { source, log, .. } = &self.parts;
-        let Some(identity) = listener.unless(Wish::Drain, source.identify()).await else {
-            return Ok(Ended::ByWish);
-        };
-        let identity = identity?;
-        self.bind(&identity.id).await?;
-        self.hub.rewind(log.tail());
-
-        let mut wanted = self.wanted.subscribe();
-        let mut coverage = Coverage { catch_up: false, ..log.coverage() };
-        merge(&mut coverage.tables, &wanted.borrow_and_update());
-        let Some(from) = self.begin(&coverage, listener).await? else { return Ok(Ended::ByWish) };
-        let mut builder = BlockBuilder::new(log.tail().next, log.schemas());
-        let Some(stream) = listener.unless(Wish::Drain, source.open(&from, coverage.mined())).await else {
-            return Ok(Ended::ByWish);
-        };
-        let mut stream = stream?;
-        let started = Instant::now();
-        info!(mine = self.name(), source = identity.description, from = %from, "mining");
-        self.enter(MineState::Running);
-
-        let writer = Writer::start(self);
-        let ended = loop {
-            if listener.wish() >= Wish::Drain {
-                break Ok(Ended::ByWish);
-            }
-            if writer.is_over() {
-                // Its own error says why; it is returned below.
-                break Err(writer_ended());
-            }
-            if wanted.has_changed().unwrap_or(false)
-                && merge(&mut coverage.tables, &wanted.borrow_and_update())
-            {
-                stream.select(coverage.clone());
-            }
-            let progress = stream.fill(&mut builder, BLOCK_BYTES, PATIENCE).await;
-            // What was read before an error is complete up to its last commit, and is kept: a source that breaks off
-            // again and again is got through all the same.
-            let sent = match builder.seal() {
-                Some(block) => writer.send(block).await,
-                None if progress.is_ok() && builder.len() >= BLOCK_BYTES => match builder.seal_part() {
-                    Some(part) => writer.send(part).await,
-                    None => true,
-                },
-                None => true,
-            };
-            if !sent {
-                break Err(writer_ended());
-            }
-            match progress {
-                // A source with much at hand never waits. The writer, just woken, would: the scheduler runs it after this
-                // task, on this thread.
-                Ok(Progress::Full) => tokio::task::yield_now().await,
-                Ok(Progress::CaughtUp) => {}
-                Ok(Progress::Idle) if writer.is_idle() => backoff.quiet(started),
-                Ok(Progress::Idle) => {}
-                Ok(Progress::End) => break Ok(Ended::BySource),
-                Err(error) => break Err(error),
-            }
-        };
-        writer.finish().await?;
-        if ended.is_ok() {
-            stream.close().await;
-        }
-        ended
+    /// Appends a coverage note and `commit`, for whoever has the turn to write.
+    pub(super) async fn note(&self, coverage: &Coverage, commit: Commit) -> Result<()> {
+        let mut builder = BlockBuilder::new(self.log().tail().next, self.log().schemas());
+        builder.coverage(coverage);
+        builder.commit(commit);
+        let blocks: Vec<_> = builder.seal().into_iter().map(Arc::new).collect();
+        self.append(&blocks).await
     }
 
-    async fn bind(&self, id: &str) -> Result<()> {
-        match self.parts.log.source_id() {
-            None => self.parts.log.bind_source(id).await,
-            Some(known) if known == id => Ok(()),
-            Some(known) => Err(Error::new(
-                Kind::Refused,
-                format!("the log holds changes of another server ({known}), and this one is {id}"),
-            )
-            .advice(
-                "point the connection to the server that was mined before, or name another log with `via`",
-            )),
-        }
-    }
-
-    /// Where to read from; `None` when the wish to end comes first. A new log gets its starting position as its first
-    /// commit, durable before anything is read: it stays the starting position when lode is killed, or the source
-    /// lost, before the first transaction comes.
-    async fn begin(&self, coverage: &Coverage, listener: &mut Listener) -> Result<Option<Position>> {
-        let log = self.log();
-        let tail = log.tail();
-        let commit = match tail.commit {
-            Some(commit) => commit,
-            None => {
-                let position = self.parts.source.resolve(&self.parts.start);
-                let Some(position) = listener.unless(Wish::Drain, position).await else { return Ok(None) };
-                Commit { position: position?, time_ms: self.parts.clock.now_ms() }
-            }
-        };
-        let position = commit.position.clone();
-        if tail.next == Seq(0) || !log.coverage().says_the_same(coverage) {
-            let mut builder = BlockBuilder::new(tail.next, log.schemas());
-            builder.coverage(coverage);
-            builder.commit(commit);
-            let blocks: Vec<_> = builder.seal().into_iter().map(Arc::new).collect();
-            self.append(&blocks).await?;
-        }
-        Ok(Some(position))
-    }
-
-    /// Makes blocks durable, and then visible to the pipelines.
-    async fn append(&self, blocks: &[Arc<Block>]) -> Result<()> {
+    /// Makes blocks durable, and then visible to the pipelines, for whoever has the turn to write.
+    pub(super) async fn append(&self, blocks: &[Arc<Block>]) -> Result<()> {
         let tail = self.log().append(blocks.to_vec()).await.map_err(|error| {
             // A store that is full or away is waited for: nothing is lost, as the source is read again from the tail.
             let kind = if error.kind() == Kind::Environment { Kind::Unavailable } else { error.kind() };
@@ -394,70 +314,4 @@ impl Mine {
         self.hub.publish(blocks, tail);
         Ok(())
     }
-}
-
-fn merge(tables: &mut TableSelection, wanted: &TableSelection) -> bool {
-    wanted.sets().iter().filter(|set| tables.add(set)).count() > 0
-}
-
-/// Makes blocks durable while the source is being read. Whatever queues up meanwhile goes into one append.
-struct Writer {
-    queue: mpsc::Sender<Queued>,
-    room: Arc<Semaphore>,
-    task: JoinHandle<Result<()>>,
-}
-
-struct Queued {
-    block: Arc<Block>,
-    /// Gives its share of the queue's bytes back when the block is durable.
-    _room: OwnedSemaphorePermit,
-}
-
-impl Writer {
-    fn start(mine: &Arc<Mine>) -> Writer {
-        let (queue, waiting) = mpsc::channel(QUEUE_BLOCKS_MAX);
-        let task = tokio::spawn(write(Arc::clone(mine), waiting));
-        Writer { queue, room: Arc::new(Semaphore::new(QUEUE_BYTES_MAX)), task }
-    }
-
-    /// Queues a block, waiting for room. False when the writing task has ended with an error.
-    async fn send(&self, block: Block) -> bool {
-        // A block with one very large row takes all the room there is.
-        let bytes = block.payload.len().min(QUEUE_BYTES_MAX) as u32;
-        let room =
-            Arc::clone(&self.room).acquire_many_owned(bytes).await.expect("the semaphore is never closed");
-        self.queue.send(Queued { block: Arc::new(block), _room: room }).await.is_ok()
-    }
-
-    /// Whether the writing task has ended with an error.
-    fn is_over(&self) -> bool {
-        self.queue.is_closed()
-    }
-
-    /// Whether everything that was queued is durable.
-    fn is_idle(&self) -> bool {
-        self.room.available_permits() == QUEUE_BYTES_MAX
-    }
-
-    /// Waits until everything that was queued is durable.
-    async fn finish(self) -> Result<()> {
-        drop(self.queue);
-        self.task.await.unwrap_or_else(|panic| {
-            Err(Error::new(Kind::Internal, "the writer of the log panicked").caused_by(panic))
-        })
-    }
-}
-
-fn writer_ended() -> Error {
-    Error::new(Kind::Internal, "the writer of the log ended early")
-}
-
-async fn write(mine: Arc<Mine>, mut waiting: mpsc::Receiver<Queued>) -> Result<()> {
-    let mut queued = Vec::new();
-    while waiting.recv_many(&mut queued, QUEUE_BLOCKS_MAX).await > 0 {
-        let blocks: Vec<_> = queued.iter().map(|queued| Arc::clone(&queued.block)).collect();
-        mine.append(&blocks).await?;
-        queued.clear();
-    }
-    Ok(())
 }

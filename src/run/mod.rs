@@ -17,6 +17,12 @@ pub mod signal;
 pub mod skip;
 pub mod stages;
 
+mod catch_up;
 mod delivery;
 mod fallback;
+mod session;
+mod start_point;
+mod tables;
+mod turn;
 mod waiting;
+mod writer;

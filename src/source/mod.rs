@@ -46,6 +46,15 @@ pub trait Source: Send + Sync {
     /// As [`identify`](Self::identify), and `Gap` when the source no longer has that position.
     async fn resolve(&self, start: &Start) -> Result<Position>;
 
+    /// Whether `place` lies behind `other`, both of this source; `None` when that cannot be told without asking it.
+    fn is_behind(&self, place: &Position, other: &Position) -> Option<bool> {
+        match (place.reaches(other), other.reaches(place)) {
+            (true, other_reaches) => Some(!other_reaches),
+            (false, true) => Some(false),
+            (false, false) => None,
+        }
+    }
+
     /// Opens a stream of all changes behind `from` to the tables of `tables`.
     ///
     /// # Errors
