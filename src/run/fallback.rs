@@ -168,7 +168,7 @@ impl Fallback {
         let without = direct.without.iter().cloned();
         let tables = without.fold(TableSelection::of(tables.clone()), TableSelection::except);
         let stream = self.source.open(position, tables).await?;
-        let feed = Feed::Direct(DirectFeed::beside_log(stream, cursor.clone()));
+        let feed = Feed::Direct(Box::new(DirectFeed::beside_log(stream, cursor.clone())));
         Ok((feed, cursor))
     }
 

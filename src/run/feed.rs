@@ -37,7 +37,7 @@ pub enum Feed {
     /// From a log.
     Log(LogFeed),
     /// From the source.
-    Direct(DirectFeed),
+    Direct(Box<DirectFeed>),
 }
 
 /// What a feed has next.
@@ -113,7 +113,7 @@ impl Origin {
                 // Numbers given here are not the log's, even if an earlier session read one.
                 let place =
                     Cursor { source: identity.id, log: None, position: None, direct: None, ..cursor.clone() };
-                Ok(Feed::Direct(DirectFeed::new(stream, place, false)))
+                Ok(Feed::Direct(Box::new(DirectFeed::new(stream, place, false))))
             }
         }
     }
