@@ -20,6 +20,8 @@ mod control;
 mod delivery;
 #[path = "runtime/fallback.rs"]
 mod fallback;
+#[path = "runtime/figures.rs"]
+mod figures;
 #[path = "runtime/mining.rs"]
 mod mining;
 #[path = "runtime/tables.rs"]

@@ -69,7 +69,7 @@ impl Fallback {
         let gives_up = match &*self.mine.state().borrow() {
             MineState::Idle | MineState::Running | MineState::Ended => None,
             MineState::Failed { .. } | MineState::Stopped => Some(true),
-            MineState::Retrying { .. } => Some(false),
+            MineState::Retrying { .. } | MineState::StoreFull { .. } => Some(false),
             // It is about to try again, or somebody starts it.
             MineState::Starting => self.unwell.map(|_| false),
         };

@@ -18,6 +18,8 @@ pub struct Book {
     covered_from: BTreeMap<&'static str, u64>,
     coverage: Coverage,
     schemas: SchemaBook,
+    /// How many changes it was given, by table.
+    pub given: BTreeMap<String, u64>,
     /// The end of what readers may see.
     pub next: Seq,
     /// The oldest entry that is kept.
@@ -86,6 +88,8 @@ impl Book {
                 }
                 Entry::Change(change) => {
                     self.change(server, &change).map_err(|what| format!("entry {seq}: {what}"))?;
+                    let name = self.schemas.get(change.schema).map(|schema| schema.name.to_string());
+                    *self.given.entry(name.unwrap_or_default()).or_default() += 1;
                 }
                 Entry::Commit { offset, .. } => {
                     self.commit(server, offset).map_err(|what| format!("entry {seq}: {what}"))?;
