@@ -105,7 +105,7 @@ fn a_dead_process_socket_is_replaced_and_a_running_one_never() {
     let mut scene = Scene::with_run();
     let second = scene.desk.command("lode run shop.lode").output().unwrap();
     assert_eq!(second.status.code(), Some(1));
-    assert!(stderr(&second).contains("another lode runs with the data folder"), "{}", stderr(&second));
+    assert!(stderr(&second).contains("runs lode with the data folder"), "{}", stderr(&second));
     assert_eq!(ask(&scene, "status")["answer"], "status", "the first one was not disturbed");
     scene.act("@kill");
     assert!(scene.data().join("lode.sock").exists(), "a killed process cannot remove it");

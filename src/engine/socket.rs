@@ -5,7 +5,7 @@
 //! socket that a dead process has left from one that somebody listens to.
 
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
-use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream as Connection;
@@ -237,14 +237,25 @@ async fn answer(stream: &mut UnixStream, reply: &Reply) -> bool {
 /// Takes the data folder; the system gives it back when this process ends, however it ends.
 fn lock(data_dir: &Path) -> Result<File> {
     let path = data_dir.join(LOCK);
-    let file = File::options().create(true).truncate(false).write(true).open(&path);
-    let file = file.map_err(|error| failed(&path, error))?;
+    let file = File::options().create(true).truncate(false).read(true).write(true).open(&path);
+    let mut file = file.map_err(|error| failed(&path, error))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => {
+            // The number only helps people find the holder; the lock itself is the operating system's.
+            let number = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
+            number.map_err(|error| failed(&path, error))?;
+            Ok(file)
+        }
         Err(TryLockError::WouldBlock) => {
-            let what = format!("another lode runs with the data folder {}", data_dir.display());
+            let mut holder = String::new();
+            let _ = file.read_to_string(&mut holder);
+            let holder = match holder.trim() {
+                "" => "another process".to_owned(),
+                number => format!("process {number}"),
+            };
+            let what = format!("{holder} runs lode with the data folder {}", data_dir.display());
             Err(Error::new(Kind::Refused, what)
-                .advice("`lode ctl status` asks it; end it, or name another folder with --data"))
+                .advice("`lode ctl status` asks it; stop that process, or give this one another data folder"))
         }
         Err(TryLockError::Error(error)) => Err(failed(&path, error)),
     }
