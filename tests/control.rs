@@ -358,9 +358,7 @@ fn filtered(line: &str) -> String {
             words[at] = format!("[N]/s{rest}");
         }
         if words[at - 1].ends_with("process") || words[at - 1].ends_with("(user") {
-            words[at] = words[at].replace(|c: char| c.is_ascii_digit(), "").replacen([',', ')'], "[N]$", 1);
-            words[at] =
-                words[at].replacen('$', if words[at - 1].ends_with("process") { ")" } else { "," }, 1);
+            words[at] = format!("[N]{}", words[at].trim_start_matches(|c: char| c.is_ascii_digit()));
         }
     }
     let mut line = times(&words.join(" "));

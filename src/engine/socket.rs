@@ -241,9 +241,9 @@ fn lock(data_dir: &Path) -> Result<File> {
     let mut file = file.map_err(|error| failed(&path, error))?;
     match file.try_lock() {
         Ok(()) => {
-            // The number only helps people find the holder; the lock itself is the operating system's.
-            let number = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
-            number.map_err(|error| failed(&path, error))?;
+            // The number only helps people find the holder, so that a full disk is no reason not to begin; the lock itself
+            // is the operating system's.
+            let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
             Ok(file)
         }
         Err(TryLockError::WouldBlock) => {
