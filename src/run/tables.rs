@@ -115,8 +115,11 @@ impl Mine {
             (paused.resuming, paused.failed) = (true, None);
             let gap = gaps.iter().find(|gap| gap.tables.as_ref() == Some(&before.tables));
             if let Some(gap) = gap.filter(|gap| gap.from == paused.since) {
-                (paused.since, paused.within) = (gap.to.clone(), 0);
-                coverage.add_gap(gap.clone());
+                // What lies behind the others' place is read together with them.
+                let is_beyond = gap.to.reaches(&commit.position);
+                let to = if is_beyond { commit.position.clone() } else { gap.to.clone() };
+                (paused.since, paused.within) = (to.clone(), 0);
+                coverage.add_gap(Gap { to, ..gap.clone() });
             }
         }
         self.note_in_turn(&coverage, commit).await?;

@@ -18,7 +18,7 @@ use super::chance::Random;
 use super::check::Observer;
 use super::pipelines::Wanted;
 use super::world::World;
-use super::{kinds, trouble};
+use super::{kinds, tables, trouble};
 
 /// How long a change of the plan may take, whatever is slow.
 const APPLY_PATIENCE: Duration = Duration::from_secs(600);
@@ -67,6 +67,9 @@ impl Simulation {
         if self.world.violation().is_none() {
             self.world.note("the last life");
             self.one_life(None, true);
+        }
+        for (server, book) in self.world.servers.iter().zip(&self.world.books) {
+            self.world.note(format_args!("log {}: {:?}", server.name, book.lock().unwrap().seen));
         }
         (self.world.trace(), self.world.violation())
     }
@@ -120,6 +123,7 @@ struct Life<'a> {
 impl Life<'_> {
     fn begin(sim: &mut Simulation) -> Life<'_> {
         let world = Arc::clone(&sim.world);
+        world.doors.iter().for_each(|door| door.lock().unwrap().is_asked = false);
         let registry = kinds::registry(&world, &sim.memory);
         let clock = {
             let world = Arc::clone(&world);
@@ -155,7 +159,11 @@ impl Life<'_> {
                 self.world.fill_store(full);
             }
             67..71 => self.mend(false).await,
-            71..73 => {
+            71..83 => {
+                let at = usize::from(self.sim.rng.one_in(5));
+                tables::pause_or_resume(&self.world, &self.engine, at, &mut self.sim.rng).await;
+            }
+            83..85 => {
                 self.world.note("a long while passes");
                 sleep(Duration::from_secs(40 + self.sim.rng.below(60))).await;
             }
@@ -364,7 +372,9 @@ impl Life<'_> {
             }
             self.world.note(format_args!("the {round} transaction for every table"));
             let until = Instant::now() + HEALING_PATIENCE;
-            while let Some(missing) = self.observer.missing().await {
+            loop {
+                tables::resume_all(&self.world, &self.engine).await;
+                let Some(missing) = self.observer.missing().await else { break };
                 if Instant::now() > until {
                     self.world.violate(format_args!("it never arrives: {missing}"));
                     return;
