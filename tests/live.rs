@@ -27,3 +27,5 @@ mod restarts;
 mod sharing;
 #[path = "live/storms.rs"]
 mod storms;
+#[path = "live/tables.rs"]
+mod tables;

@@ -281,9 +281,20 @@ impl Life<'_> {
             Ok(Err(error)) if matches!(error.kind(), Kind::Unavailable | Kind::Gap | Kind::Fenced) => {
                 self.world.note(format_args!("  not yet: {error}"));
             }
+            // A route that fails takes the others of its pipeline along.
+            Ok(Err(error)) if error.kind() == Kind::Refused && self.rejects(name) => {
+                self.world.note(format_args!("  not yet: {error}"));
+            }
             Ok(Err(error)) => self.world.violate(format_args!("{name} cannot be rewound: {error:?}")),
             Err(_) => self.world.violate(format_args!("rewinding {name} takes too long")),
         }
+    }
+
+    /// Whether a target of a pipeline has rejected something.
+    fn rejects(&self, name: &str) -> bool {
+        let prefix = format!("{name}/");
+        let targets = self.world.targets.lock().unwrap();
+        targets.iter().any(|(key, target)| key.starts_with(&prefix) && target.trouble.has_rejected)
     }
 
     /// Somebody starts routes whose keys begin so: they may take over from whoever took over from them.
