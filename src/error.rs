@@ -16,6 +16,8 @@ pub enum Kind {
     Environment,
     /// A server was not reachable, or broke off. Trying again later may succeed.
     Unavailable,
+    /// A disk, a server or a log has no room for more. Trying again succeeds once there is room.
+    Full,
     /// The data cannot be carried exactly: an unsupported event or type, a value the target rejects, a hook
     /// that failed. Trying again fails again.
     Data,
@@ -34,7 +36,7 @@ pub enum Kind {
 impl Kind {
     /// Whether the same call may succeed later without anybody acting.
     pub fn is_retryable(self) -> bool {
-        matches!(self, Kind::Unavailable)
+        matches!(self, Kind::Unavailable | Kind::Full)
     }
 }
 

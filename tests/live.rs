@@ -23,6 +23,8 @@ mod in_mongodb;
 mod refusals;
 #[path = "live/restarts.rs"]
 mod restarts;
+#[path = "live/retention.rs"]
+mod retention;
 #[path = "live/sharing.rs"]
 mod sharing;
 #[path = "live/storms.rs"]

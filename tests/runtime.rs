@@ -18,6 +18,8 @@ mod world;
 mod control;
 #[path = "runtime/delivery.rs"]
 mod delivery;
+#[path = "runtime/figures.rs"]
+mod figures;
 #[path = "runtime/mining.rs"]
 mod mining;
 #[path = "runtime/tables.rs"]

@@ -757,7 +757,7 @@ async fn child_fills_the_disk() {
         match log.append(vec![Arc::new(ledger.builder.seal().unwrap())]).await {
             Ok(tail) => println!("\nack {}", tail.next),
             Err(error) => {
-                assert_eq!(error.kind(), Kind::Environment, "{error:?}");
+                assert_eq!(error.kind(), Kind::Full, "{error:?}");
                 assert!(error.next_step().is_some());
                 assert_eq!(log.tail(), before);
                 let read = log.read(Seq(0), usize::MAX).await.unwrap();

@@ -38,6 +38,7 @@ impl Live {
             log,
             start,
             policy: Policy::default(),
+            counts: None,
             clock: Clock::default(),
         };
         let mine = Mine::new(parts, Events::default());

@@ -20,6 +20,18 @@ pub const SHARE_MINING: &[SettingSpec] = &[
         "How large the log may become before its oldest changes are dropped.",
     ),
     SettingSpec::new(
+        "unread",
+        SettingType::Choice(&["hold", "drop", "stop"]),
+        Some("hold"),
+        "What happens to old changes that a pipeline, running or stopped, has not read: they are held, up to hold_size; they are dropped like others; or they are held, and the mine stops at hold_size until there is room.",
+    ),
+    SettingSpec::new(
+        "hold_size",
+        SettingType::Size,
+        None,
+        "How large the log may become before unread changes are held no longer, or the mine stops; without it, as large as the disk.",
+    ),
+    SettingSpec::new(
         "start",
         SettingType::Start,
         None,

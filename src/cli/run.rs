@@ -183,7 +183,9 @@ fn lag(ms: i64) -> String {
 /// What does not go well at the moment.
 fn trouble(status: &Status) -> Option<String> {
     let mines = status.mines.iter().find_map(|mine| match &mine.state {
-        MineState::Retrying { error, .. } => Some(format!("mine {}: {error}", mine.name)),
+        MineState::Retrying { error, .. } | MineState::StoreFull { error, .. } => {
+            Some(format!("mine {}: {error}", mine.name))
+        }
         _ => None,
     });
     mines.or_else(|| {

@@ -24,13 +24,14 @@ use crate::check::{self, Checked, Input, Model, System};
 use crate::error::{Error, Kind, Result, ResultExt};
 use crate::model::clock::Clock;
 use crate::model::connection::Connection;
+use crate::model::spec::Settings;
 use crate::plan::build::build;
 use crate::plan::{InputPlan, MinePlan, PipelinePlan, Plan, RoutePlan, Through};
 use crate::run::event::{Event, Events};
 use crate::run::feed::Origin;
 use crate::run::mine::{Mine, MineParts, MineState};
 use crate::run::pipeline::{Halt, Pipeline};
-use crate::run::retention::Policy;
+use crate::run::retention::{Policy, Unread};
 use crate::run::route::{Route, RouteParts};
 use crate::run::signal::{Control, Wish};
 use crate::run::skip::Skips;
@@ -86,6 +87,13 @@ impl Engine {
         let store = Arc::new(Embedded::new(data_dir.join("logs"), Options::default()));
         let (clock, events, running) = (Clock::default(), Events::default(), Arc::default());
         Engine { registry, data_dir, store, clock, events, running }
+    }
+
+    /// Writes the logs in the data folder with other options.
+    #[must_use]
+    pub fn with_logs(self, options: Options) -> Engine {
+        let store = Arc::new(Embedded::new(self.data_dir.join("logs"), options));
+        Engine { store, ..self }
     }
 
     /// Takes the time of day from `clock` instead of this machine's.
@@ -161,6 +169,17 @@ impl Engine {
         Ok(())
     }
 
+    /// Keeps more or less of a mine's log from now on, until the mine is made anew. What has become too much goes soon.
+    ///
+    /// # Errors
+    /// `Refused` when no mine of this name is there.
+    pub async fn set_retention(&self, mine: &str, policy: Policy) -> Result<()> {
+        let running = self.running.lock().await;
+        let found = running.mines.values().find(|known| known.mine.name() == mine);
+        found.ok_or_else(|| Error::new(Kind::Refused, format!("there is no mine {mine}")))?.mine.keep(policy);
+        Ok(())
+    }
+
     /// Stops reading the sources, lets the pipelines deliver what was mined, for `patience` at the most, and ends
     /// everything. What was not delivered is delivered by the next run.
     pub async fn shutdown(&self, patience: Duration) {
@@ -217,7 +236,7 @@ impl Engine {
     pub async fn status(&self) -> Status {
         let running = self.running.lock().await;
         let mines = running.mines.values().map(|running| running.mine.as_ref());
-        Status::of(mines, running.pipelines.values().map(Arc::as_ref))
+        Status::of(mines, running.pipelines.values().map(Arc::as_ref), &self.clock)
     }
 
     /// What happens from now on.
@@ -259,7 +278,8 @@ impl Engine {
             source: Arc::clone(&source),
             log,
             start: plan.settings.start("start").unwrap_or_else(|| source.default_start()),
-            policy: policy(plan),
+            policy: policy(&plan.settings),
+            counts: Some(self.counts_file(plan)),
             clock: self.clock.clone(),
         };
         let mine = Mine::new(parts, self.events.clone());
@@ -340,6 +360,14 @@ impl Engine {
             skips: Skips { file: state_dir.join("skip.json"), record: self.aside_file(&pipeline.name) },
             clock: self.clock.clone(),
         })
+    }
+
+    /// A log has one, whatever its mine is called.
+    fn counts_file(&self, plan: &MinePlan) -> PathBuf {
+        let store = plan.store.as_ref().map_or("embedded", |store| &store.name);
+        self.data_dir
+            .join("state")
+            .join(format!("counts-{}.json", file_name(&format!("{store}.{}", plan.log))))
     }
 
     fn aside_file(&self, pipeline: &str) -> PathBuf {
@@ -441,10 +469,15 @@ async fn stop_idle_mines(running: &mut Running) {
     }
 }
 
-fn policy(plan: &MinePlan) -> Policy {
-    let keep =
-        Retention { age: plan.settings.duration("retention"), size: plan.settings.size("retention_size") };
-    Policy { keep, hold_bytes_max: plan.settings.size("hold_size") }
+/// What settings of `share_mining` say about how much of a log is kept.
+pub fn policy(settings: &Settings) -> Policy {
+    let keep = Retention { age: settings.duration("retention"), size: settings.size("retention_size") };
+    let unread = match settings.choice("unread") {
+        Some("drop") => Unread::Drop,
+        Some("stop") => Unread::Stop,
+        _ => Unread::Hold,
+    };
+    Policy { keep, unread, hold_bytes_max: settings.size("hold_size") }
 }
 
 /// A name that is one path component, and different for different keys.

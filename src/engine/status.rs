@@ -1,10 +1,17 @@
 //! What runs, and how it does, as data.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
+use crate::model::clock::Clock;
+use crate::model::position::Seq;
+use crate::model::table::TableSelection;
+use crate::run::counts::CountFigures;
 use crate::run::mine::{Mine, MineState};
 use crate::run::pipeline::{Halt, Pipeline};
 use crate::run::progress::RouteFigures;
+use crate::run::retention::Growth;
 use crate::run::route::{Route, RouteState};
 
 /// Everything at one moment.
@@ -24,12 +31,20 @@ pub struct MineStatus {
     /// What it does.
     #[serde(flatten)]
     pub state: MineState,
+    /// The tables that it mines, as its consumers ask for them.
+    pub tables: TableSelection,
     /// Changes mined since it was started.
     pub changes: u64,
+    /// Changes mined by the second, in the last ten seconds.
+    pub rows_in_per_s: f64,
+    /// Changes delivered by the second, in the last ten seconds, by all consumers together.
+    pub rows_out_per_s: f64,
     /// The number that the next entry of its log gets.
     pub head: u64,
     /// The oldest entry that its log still has.
     pub horizon: u64,
+    /// When the source executed it, milliseconds since 1970 UTC; `None` in an empty log.
+    pub horizon_ms: Option<i64>,
     /// The place in the source's log behind the last durable transaction.
     pub position: Option<String>,
     /// From the server's commit of the last transaction to its durability in the log.
@@ -38,6 +53,31 @@ pub struct MineStatus {
     pub stored_bytes: u64,
     /// Size of the same entries before compression.
     pub payload_bytes: u64,
+    /// How fast the log grows, in bytes on disk by the second, over the last ten minutes.
+    pub growth_bytes_per_s: f64,
+    /// What its log was ever given of each table.
+    pub counts: CountFigures,
+    /// Who reads its log, by the key of the route.
+    pub consumers: Vec<Consumer>,
+}
+
+/// One route that reads the log of a mine, whether it runs or was stopped.
+#[derive(Clone, Debug, Serialize)]
+pub struct Consumer {
+    /// Its pipeline.
+    pub pipeline: String,
+    /// Its key.
+    pub key: String,
+    /// What it does.
+    #[serde(flatten)]
+    pub state: RouteState,
+    /// How far its sink is behind the log: see [`RouteStatus::lag_ms`].
+    pub lag_ms: Option<i64>,
+    /// Entries of the log that its sink does not have yet; `None` until its sink was opened.
+    pub entries_behind: Option<u64>,
+    /// In how many hours the log drops what it needs next, if it stands still from now on and the log grows as it does.
+    /// `None` when that cannot happen: nothing is dropped, or what is not read is held without limit.
+    pub history_lost_in_hours: Option<f64>,
 }
 
 /// One pipeline.
@@ -76,9 +116,14 @@ pub struct RouteStatus {
 impl Status {
     pub(super) fn of<'a>(
         mines: impl Iterator<Item = &'a Mine>,
-        pipelines: impl Iterator<Item = &'a Pipeline>,
+        pipelines: impl Iterator<Item = &'a Pipeline> + Clone,
+        clock: &Clock,
     ) -> Status {
-        Status { mines: mines.map(mine).collect(), pipelines: pipelines.map(pipeline).collect() }
+        let routes = || pipelines.clone().flat_map(Pipeline::routes).map(AsRef::as_ref);
+        Status {
+            mines: mines.map(|one| mine(one, routes(), clock)).collect(),
+            pipelines: pipelines.clone().map(pipeline).collect(),
+        }
     }
 
     /// Whether nothing more will happen without somebody acting: every route has ended, or waits for a mine that failed.
@@ -95,18 +140,50 @@ impl Status {
     }
 }
 
-fn mine(mine: &Mine) -> MineStatus {
+fn mine<'a>(mine: &Mine, routes: impl Iterator<Item = &'a Route>, clock: &Clock) -> MineStatus {
     let (tail, stat) = (mine.hub().tail().borrow().clone(), mine.log().stat());
+    let growth = Growth { stat: &stat, tail: tail.next, payload_per_s: mine.progress().payload_per_s() };
+    let is_consumer =
+        |route: &&Route| route.parts().origin.mine().is_some_and(|of| std::ptr::eq(&**of, mine));
+    let consumers: Vec<&Route> = routes.filter(is_consumer).collect();
     MineStatus {
         name: mine.name().to_owned(),
         state: mine.state().borrow().clone(),
+        tables: mine.tables(),
         changes: mine.progress().changes(),
+        rows_in_per_s: mine.progress().rows_per_s(),
+        rows_out_per_s: consumers.iter().map(|route| route.progress().figures().rows_per_s).sum(),
         head: tail.next.0,
         horizon: stat.horizon.0,
+        horizon_ms: stat.horizon_time_ms,
         position: tail.commit.map(|commit| commit.position.to_string()),
         delay_ms: mine.progress().delay_ms(),
         stored_bytes: stat.stored_bytes,
         payload_bytes: stat.payload_bytes,
+        growth_bytes_per_s: growth.stored_per_s(),
+        counts: mine.counts().figures(),
+        consumers: consumers.into_iter().map(|route| consumer(route, mine, &growth, clock)).collect(),
+    }
+}
+
+fn consumer(route: &Route, mine: &Mine, growth: &Growth<'_>, clock: &Clock) -> Consumer {
+    let progress = route.progress();
+    let opened = (progress.durable_next() > Seq(0)).then(|| progress.durable_next());
+    let lag_ms = route.lag_ms();
+    // What it needs next is as old as it lags, once the log is at the source's end. A sink that was never opened may need
+    // the oldest change that there is.
+    let oldest = || growth.stat.horizon_time_ms.map(|oldest_ms| clock.now_ms() - oldest_ms);
+    let age_ms = lag_ms.filter(|_| opened.is_some()).or_else(oldest);
+    let age = age_ms.map(|age_ms| Duration::from_millis(age_ms.max(0) as u64));
+    let next = opened.unwrap_or(growth.stat.horizon);
+    let left = mine.policy().time_left(growth, next, age);
+    Consumer {
+        pipeline: route.parts().pipeline.clone(),
+        key: route.parts().sink.key.clone(),
+        state: route.state().borrow().clone(),
+        lag_ms,
+        entries_behind: opened.map(|next| growth.tail.0.saturating_sub(next.0)),
+        history_lost_in_hours: left.map(|left| left.as_secs_f64() / 3600.0),
     }
 }
 

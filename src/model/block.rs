@@ -120,6 +120,39 @@ impl Block {
     }
 }
 
+/// How many changes a block has of one table at one time. A block's counts are in the order of its changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// The table's schema.
+    pub schema: SchemaNo,
+    /// How many changes.
+    pub changes: u32,
+    /// When the source executed them, milliseconds since 1970 UTC.
+    pub time_ms: i64,
+}
+
+/// Counts the changes of a block that was read: what [`BlockBuilder::take_counts`] gives for one that was built.
+///
+/// # Errors
+/// When the block's bytes are not a run of entries.
+pub fn count(block: &Block) -> Result<Vec<Count>, Malformed> {
+    let mut counts = Vec::new();
+    for entry in block.entries() {
+        if let (_, Entry::Change(change)) = entry? {
+            add_one(&mut counts, change.schema, change.time_ms);
+        }
+    }
+    Ok(counts)
+}
+
+#[inline]
+fn add_one(counts: &mut Vec<Count>, schema: SchemaNo, time_ms: i64) {
+    match counts.last_mut() {
+        Some(last) if last.schema == schema && last.time_ms == time_ms => last.changes += 1,
+        _ => counts.push(Count { schema, changes: 1, time_ms }),
+    }
+}
+
 /// One entry, read in place.
 #[derive(Clone, Debug)]
 pub enum Entry<'a> {
@@ -325,6 +358,8 @@ pub struct BlockBuilder {
     book: SchemaBook,
     open: Open,
     committed: Option<Committed>,
+    /// Of the block that was sealed last.
+    counts: Vec<Count>,
 }
 
 /// The beginning of a transaction, taken out of a [`BlockBuilder`].
@@ -338,6 +373,10 @@ struct Open {
     count: u32,
     changes: u32,
     first_time_ms: Option<i64>,
+    /// Of the changes behind the last commit.
+    counts: Vec<Count>,
+    /// Of those before it.
+    committed_counts: Vec<Count>,
 }
 
 /// Where the last commit of the open block ends.
@@ -352,7 +391,7 @@ struct Committed {
 impl BlockBuilder {
     /// A builder whose first entry gets the number `next`, and which knows the schemas of `book`.
     pub fn new(next: Seq, book: SchemaBook) -> Self {
-        BlockBuilder { next, book, open: Open::default(), committed: None }
+        BlockBuilder { next, book, open: Open::default(), committed: None, counts: Vec::new() }
     }
 
     /// The number that the next entry gets.
@@ -449,6 +488,7 @@ impl BlockBuilder {
         self.open.count += 1;
         self.open.changes += 1;
         self.open.first_time_ms.get_or_insert(time_ms);
+        add_one(&mut self.open.counts, schema, time_ms);
         Ok(())
     }
 
@@ -463,6 +503,7 @@ impl BlockBuilder {
         });
         let open = &mut self.open;
         open.first_time_ms.get_or_insert(commit.time_ms);
+        open.committed_counts.append(&mut open.counts);
         self.committed =
             Some(Committed { len: open.payload.len(), count: open.count, changes: open.changes, commit });
     }
@@ -480,12 +521,15 @@ impl BlockBuilder {
             payload,
         };
         self.next = block.end();
+        self.counts = std::mem::take(&mut self.open.committed_counts);
         self.open = Open {
             // The tail's first change decides; without one, the next entry with a time does.
             first_time_ms: first_time(&rest),
             payload: rest,
             count: self.open.count - committed.count,
             changes: self.open.changes - committed.changes,
+            counts: std::mem::take(&mut self.open.counts),
+            committed_counts: Vec::new(),
         };
         Some(block)
     }
@@ -501,6 +545,7 @@ impl BlockBuilder {
             return None;
         }
         let open = std::mem::take(&mut self.open);
+        self.counts = open.counts;
         let len = open.payload.len();
         let (payload, rest) = cut(open.payload, len);
         self.open.payload = rest;
@@ -514,6 +559,11 @@ impl BlockBuilder {
         };
         self.next = block.end();
         Some(block)
+    }
+
+    /// The counts of the block that was sealed last; they are given once.
+    pub fn take_counts(&mut self) -> Vec<Count> {
+        std::mem::take(&mut self.counts)
     }
 
     /// Takes out the beginning of a transaction, so that other entries can come before it; [`put_back`](Self::put_back)

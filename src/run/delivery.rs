@@ -56,6 +56,8 @@ pub(super) struct Delivery<'a> {
     sink: &'a mut dyn Sink,
     /// The first entry that was not looked at yet.
     next: Seq,
+    /// When the source executed the change that was looked at last.
+    read_ms: i64,
     /// Where the log ended when the wish to drain came.
     drain_to: Option<Seq>,
     /// Changes for the next batch.
@@ -127,6 +129,7 @@ impl<'a> Delivery<'a> {
             stages,
             sink,
             next: cursor.next,
+            read_ms: 0,
             drain_to: None,
             waiting: Waiting::default(),
             unproven: Unproven::default(),
@@ -155,6 +158,9 @@ impl<'a> Delivery<'a> {
                     self.take(&block).await?;
                     if !self.feed.has_more() && (!self.waiting.is_empty() || self.unproven.parts > 0) {
                         self.flush().await?;
+                    }
+                    if self.waits_for_nothing() {
+                        self.route.progress().has_all_before(self.next);
                     }
                     self.route.enter(RouteState::Running);
                     // A route that is far behind finds its next block at hand again and again, and would keep its
@@ -200,6 +206,10 @@ impl<'a> Delivery<'a> {
                                 break;
                             }
                         }
+                        if self.waits_for_nothing() {
+                            self.route.progress().waits(change.time_ms);
+                        }
+                        self.read_ms = change.time_ms;
                         if !self.skips.is_empty() && self.is_skipped(block, seq, &change)? {
                             self.counted.read += 1;
                             self.waiting.leave_out();
@@ -399,6 +409,10 @@ impl<'a> Delivery<'a> {
         self.write(Batch { changes, cursor: Some(cursor) }, self.counted.whole).await?;
         self.backoff.succeeded();
         self.route.progress().committed(time_ms, self.route.parts().clock.now_ms());
+        if !self.waits_for_nothing() {
+            // All that is left is of the transaction that was read last.
+            self.route.progress().waits(self.read_ms);
+        }
         self.moved_at = Instant::now();
         Ok(())
     }
@@ -430,6 +444,11 @@ impl<'a> Delivery<'a> {
         Ok(())
     }
 
+    /// Whether the sink has everything that was looked at.
+    fn waits_for_nothing(&self) -> bool {
+        self.waiting.is_empty() && self.unproven.parts == 0
+    }
+
     /// Whether everything that was mined before the wish to end is looked at.
     fn is_drained(&mut self) -> bool {
         // A direct feed has nothing that was mined and waits.
@@ -444,6 +463,7 @@ impl<'a> Delivery<'a> {
             MineState::Idle | MineState::Starting => format!("mine {name} is starting"),
             MineState::Running | MineState::Ended => return RouteState::Running,
             MineState::Retrying { .. } => format!("mine {name} lost its source and tries again"),
+            MineState::StoreFull { .. } => format!("mine {name} has no room in its log"),
             MineState::Stopped => format!("mine {name} stopped"),
             MineState::Failed { .. } => format!("mine {name} failed"),
         };

@@ -37,7 +37,7 @@ pub enum Feed {
     /// From a log.
     Log(LogFeed),
     /// From the source.
-    Direct(DirectFeed),
+    Direct(Box<DirectFeed>),
 }
 
 /// What a feed has next.
@@ -107,7 +107,8 @@ impl Origin {
                 let builder = BlockBuilder::new(cursor.next, SchemaBook::default());
                 let source = identity.id;
                 let last = Progress::Idle;
-                Ok(Feed::Direct(DirectFeed { source, stream, builder, last, failed: None }))
+                let feed = DirectFeed { source, stream, builder, last, failed: None };
+                Ok(Feed::Direct(Box::new(feed)))
             }
         }
     }

@@ -1,23 +1,25 @@
 //! The miner: one reader of one source, which appends to one log and wakes the pipelines.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use serde::Serialize;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use super::backoff::Backoff;
+use super::counts::{self, Counts};
 use super::event::{Event, Events, FAILURES};
 use super::hub::Hub;
 use super::older::Older;
 use super::progress::{MineProgress, RouteProgress};
-use super::retention::{self, Policy};
+use super::retention::{self, Policy, Unread};
 use super::session::Ended;
 use super::signal::{Listener, Wish};
 use super::turn::Turns;
 use crate::error::{Error, Kind, Result};
-use crate::model::block::{Block, BlockBuilder, Commit};
+use crate::model::block::{self, Block, BlockBuilder, Commit, Count};
 use crate::model::clock::Clock;
 use crate::model::coverage::Coverage;
 use crate::model::position::Seq;
@@ -38,6 +40,8 @@ pub struct MineParts {
     pub start: Start,
     /// How much of the log is kept.
     pub policy: Policy,
+    /// Where the number of changes is kept; `None` keeps it nowhere.
+    pub counts: Option<PathBuf>,
     /// The time of day.
     pub clock: Clock,
 }
@@ -53,9 +57,13 @@ pub struct Mine {
     pub(super) wanted: watch::Sender<TableSelection>,
     pub(super) turns: Turns,
     state: watch::Sender<MineState>,
+    policy: RwLock<Policy>,
     progress: MineProgress,
+    counts: Counts,
     events: Events,
     consumers: Mutex<Vec<Weak<RouteProgress>>>,
+    /// Has old changes dropped at once.
+    wants_room: Notify,
     /// Taken while old changes are dropped.
     dropping: tokio::sync::Mutex<()>,
 }
@@ -75,6 +83,13 @@ pub enum MineState {
         /// What broke.
         error: String,
         /// What helps, where that is known.
+        advice: Option<String>,
+    },
+    /// Its log has no room for more. It reads nothing meanwhile, and goes on by itself when there is room.
+    StoreFull {
+        /// What is full.
+        error: String,
+        /// What makes room, where that is known.
         advice: Option<String>,
     },
     /// Stopped by wish.
@@ -103,7 +118,10 @@ impl Mine {
     /// A mine that is not started yet.
     pub fn new(parts: MineParts, events: Events) -> Arc<Mine> {
         let hub = Hub::new(parts.log.tail());
+        let counts = Counts::open(parts.counts.clone(), parts.log.as_ref(), parts.clock.clone());
         Arc::new(Mine {
+            policy: RwLock::new(parts.policy.clone()),
+            counts,
             start: Mutex::new(parts.start.clone()),
             parts,
             hub,
@@ -114,6 +132,7 @@ impl Mine {
             progress: MineProgress::default(),
             events,
             consumers: Mutex::default(),
+            wants_room: Notify::new(),
             dropping: tokio::sync::Mutex::default(),
         })
     }
@@ -149,8 +168,14 @@ impl Mine {
     }
 
     /// How much of its log is kept.
-    pub fn policy(&self) -> &Policy {
-        &self.parts.policy
+    pub fn policy(&self) -> Policy {
+        self.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Keeps more or less of its log from now on, also while it runs. What has become too much goes soon.
+    pub fn keep(&self, policy: Policy) {
+        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
+        self.wants_room.notify_one();
     }
 
     /// Its newest blocks.
@@ -171,6 +196,11 @@ impl Mine {
         &self.progress
     }
 
+    /// What its log was given of each table.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
     /// Follows what it is doing.
     pub fn state(&self) -> watch::Receiver<MineState> {
         self.state.subscribe()
@@ -180,6 +210,15 @@ impl Mine {
     /// stays paused.
     pub fn want(&self, tables: &TableSet) {
         self.wanted.send_if_modified(|wanted| wanted.add(tables));
+    }
+
+    /// The tables that it reads, or will read when it is started: those asked for, and those that its log covers.
+    pub fn tables(&self) -> TableSelection {
+        let mut tables = self.log().coverage().tables;
+        for set in self.wanted.borrow().sets() {
+            tables.add(set);
+        }
+        tables
     }
 
     /// Lets retention know a consumer.
@@ -202,7 +241,17 @@ impl Mine {
     pub async fn retain(&self, keep: &Retention, hold: bool) -> Result<Retained> {
         let _dropping = self.dropping.lock().await;
         let needed = if hold { self.oldest_needed() } else { None };
-        self.log().retain(keep, needed).await
+        let uncounted = self.counts.missing();
+        // What is dropped can be counted no more. A place without room for the file is one where dropping helps.
+        if let Err(error) = self.counts.save() {
+            warn!(mine = self.name(), "the number of changes could not be noted: {error}");
+        }
+        self.log().retain(keep, needed.into_iter().chain(uncounted).min()).await
+    }
+
+    /// Returns when the log is full, or its policy has changed. Cancel-safe.
+    pub async fn wants_room(&self) {
+        self.wants_room.notified().await;
     }
 
     /// Waits until dropping that began before is over: it does not know of a consumer that was attached since.
@@ -219,16 +268,18 @@ impl Mine {
         let mine = Arc::clone(self);
         tokio::spawn(async move {
             let (over, told) = oneshot::channel();
+            let (counted, told_counts) = oneshot::channel();
             let retention = tokio::spawn(retention::keep(Arc::clone(&mine), told));
+            let counting = tokio::spawn(counts::keep(Arc::clone(&mine), told_counts));
             let run = tokio::spawn(Arc::clone(&mine).run(listener));
             let state = run.await.unwrap_or_else(|panic| MineState::Failed {
                 kind: Kind::Internal,
                 error: format!("lode is at fault: {panic}"),
                 advice: Some("please report this with the log of the run".to_owned()),
             });
-            drop(over);
-            // A panic in there costs old changes their removal, and nothing else.
-            let _ = retention.await;
+            drop((over, counted));
+            // A panic in there costs old changes their removal, or figures, and nothing else.
+            let _ = tokio::join!(retention, counting);
             let tail = mine.log().tail().next.0;
             match state {
                 MineState::Ended => info!(mine = mine.name(), tail, "mined to the end of the source"),
@@ -264,15 +315,25 @@ impl Mine {
             if self.log().tail() != tail {
                 backoff.succeeded();
             }
-            let wait = backoff.failed();
-            warn!(
-                mine = self.name(),
-                wait_ms = wait.as_millis() as u64,
-                advice,
-                "mining broke off, trying again: {text}"
-            );
-            self.enter(MineState::Retrying { error: text, advice });
-            if listener.unless(Wish::Drain, tokio::time::sleep(wait)).await.is_none() {
+            let waited = match error.kind() {
+                Kind::Full => {
+                    warn!(mine = self.name(), advice, "mining waits for room in its log: {text}");
+                    self.enter(MineState::StoreFull { error: text, advice });
+                    listener.unless(Wish::Drain, self.room(&mut backoff)).await
+                }
+                _ => {
+                    let wait = backoff.failed();
+                    warn!(
+                        mine = self.name(),
+                        wait_ms = wait.as_millis() as u64,
+                        advice,
+                        "mining broke off, trying again: {text}"
+                    );
+                    self.enter(MineState::Retrying { error: text, advice });
+                    listener.unless(Wish::Drain, tokio::time::sleep(wait)).await
+                }
+            };
+            if waited.is_none() {
                 return MineState::Stopped;
             }
         }
@@ -289,6 +350,39 @@ impl Mine {
         }
     }
 
+    /// Waits until the log may have room again. Whether its disk has is found out by trying.
+    async fn room(&self, backoff: &mut Backoff) {
+        loop {
+            self.wants_room.notify_one();
+            tokio::time::sleep(backoff.failed()).await;
+            if self.has_room().is_ok() {
+                return;
+            }
+        }
+    }
+
+    /// # Errors
+    /// `Full` when the log has reached the limit that its policy sets, with changes that were not read. Without any,
+    /// dropping would make room if it could: the last transaction stays however large it is.
+    fn has_room(&self) -> Result<()> {
+        let policy = self.policy();
+        if policy.hold_bytes_max.is_none() || policy.unread != Unread::Stop {
+            return Ok(());
+        }
+        let stored_bytes = self.log().stat().stored_bytes;
+        let Some(most) = policy.is_full(stored_bytes) else { return Ok(()) };
+        if self.oldest_needed().is_none_or(|needed| needed >= self.log().tail().next) {
+            return Ok(());
+        }
+        Err(Error::new(
+            Kind::Full,
+            format!("the log has {stored_bytes} bytes, and is held below {most} by `hold_size`"),
+        )
+        .advice(
+            "let the pipelines that lag go on, raise `hold_size`, or give up what they have not read: unread = drop",
+        ))
+    }
+
     /// Appends a coverage note and `commit`, for whoever has the turn to write.
     pub(super) async fn note(&self, coverage: &Coverage, commit: Commit) -> Result<()> {
         let mut builder = BlockBuilder::new(self.log().tail().next, self.log().schemas());
@@ -300,16 +394,29 @@ impl Mine {
 
     /// Makes blocks durable, and then visible to the pipelines, for whoever has the turn to write.
     pub(super) async fn append(&self, blocks: &[Arc<Block>]) -> Result<()> {
+        let counts = blocks.iter().map(|block| block::count(block)).collect::<Result<Vec<_>, _>>();
+        let counts =
+            counts.map_err(|_| Error::new(Kind::Internal, "a block was built that is not readable"))?;
+        self.append_counted(blocks, &counts).await
+    }
+
+    /// The same with the counts that come from where the blocks were built.
+    pub(super) async fn append_counted(&self, blocks: &[Arc<Block>], counts: &[Vec<Count>]) -> Result<()> {
+        // A transaction that has begun is not held up: it could never be dropped, so that there would never be room.
+        if blocks.first().is_some_and(|block| block.first == self.log().tail().next) {
+            self.has_room()?;
+        }
         let tail = self.log().append(blocks.to_vec()).await.map_err(|error| {
-            // A store that is full or away is waited for: nothing is lost, as the source is read again from the tail.
+            // A store that failed or is away is waited for: nothing is lost, as the source is read again from the tail.
             let kind = if error.kind() == Kind::Environment { Kind::Unavailable } else { error.kind() };
             let advice = error.next_step().map(str::to_owned);
             let error = Error::new(kind, error.to_string()).context("while appending to the log");
             advice.into_iter().fold(error, Error::advice)
         })?;
         let now_ms = self.parts.clock.now_ms();
-        for block in blocks {
+        for (block, counts) in blocks.iter().zip(counts) {
             self.progress.durable(block, now_ms);
+            self.counts.durable(block, counts, self.log().as_ref());
         }
         self.hub.publish(blocks, tail);
         Ok(())

@@ -2,6 +2,7 @@
 
 pub mod aside;
 pub mod backoff;
+pub mod counts;
 pub mod event;
 pub mod feed;
 pub mod hub;
@@ -10,12 +11,14 @@ pub mod mine;
 pub mod older;
 pub mod pipeline;
 pub mod progress;
+pub mod rate;
 pub mod retention;
 pub mod rewind;
 pub mod route;
 pub mod signal;
 pub mod skip;
 pub mod stages;
+pub mod state_file;
 
 mod catch_up;
 mod delivery;

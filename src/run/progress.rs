@@ -5,11 +5,17 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use serde::Serialize;
+use tokio::time::Instant;
 
+use super::rate::{Rate, RowRate};
 use crate::model::block::Block;
 use crate::model::position::{Position, Seq};
 
 const NEVER: i64 = i64::MIN;
+
+/// How fast a log grows is measured over ten minutes.
+type GrowthRate = Rate<60>;
+const GROWTH_SPAN_MS: u64 = 10_000;
 
 /// Counters of one mine since it was made.
 #[derive(Debug)]
@@ -19,11 +25,24 @@ pub struct MineProgress {
     payload_bytes: AtomicU64,
     commit_time_ms: AtomicI64,
     delay_ms: AtomicI64,
+    began: Instant,
+    rates: Mutex<MineRates>,
+}
+
+#[derive(Debug)]
+struct MineRates {
+    rows: RowRate,
+    growth: GrowthRate,
+    committed_at: Option<Instant>,
 }
 
 impl Default for MineProgress {
     fn default() -> Self {
+        let rates =
+            MineRates { rows: RowRate::rows(0), growth: Rate::new(GROWTH_SPAN_MS, 0), committed_at: None };
         MineProgress {
+            began: Instant::now(),
+            rates: Mutex::new(rates),
             changes: AtomicU64::new(0),
             transactions: AtomicU64::new(0),
             payload_bytes: AtomicU64::new(0),
@@ -43,6 +62,31 @@ impl MineProgress {
             self.commit_time_ms.store(commit.time_ms, Ordering::Relaxed);
             self.delay_ms.store((now_ms - commit.time_ms).max(0), Ordering::Relaxed);
         }
+        let since_ms = since_ms(self.began);
+        let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        rates.rows.add(since_ms, u64::from(block.changes));
+        rates.growth.add(since_ms, block.payload.len() as u64);
+        if block.commit.is_some() {
+            rates.committed_at = Some(Instant::now());
+        }
+    }
+
+    /// Changes made durable by the second, in the last ten seconds.
+    pub fn rows_per_s(&self) -> f64 {
+        let rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        rates.rows.per_second(since_ms(self.began))
+    }
+
+    /// Bytes before compression made durable by the second, in the last ten minutes.
+    pub fn payload_per_s(&self) -> f64 {
+        let rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        rates.growth.per_second(since_ms(self.began))
+    }
+
+    /// How long ago the last transaction became durable, in milliseconds; 0 before the first.
+    pub fn quiet_ms(&self) -> i64 {
+        let rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        rates.committed_at.map_or(0, |at| since_ms(at) as i64)
     }
 
     /// Changes made durable.
@@ -75,8 +119,12 @@ pub struct RouteProgress {
     aside: AtomicU64,
     retries: AtomicU64,
     durable_next: AtomicU64,
+    delivered_next: AtomicU64,
+    oldest_ms: AtomicI64,
     commit_time_ms: AtomicI64,
     latency_ms: AtomicI64,
+    began: Instant,
+    rate: Mutex<RowRate>,
     position: Mutex<Option<Position>>,
     has_let_go: AtomicBool,
 }
@@ -90,8 +138,12 @@ impl Default for RouteProgress {
             aside: AtomicU64::new(0),
             retries: AtomicU64::new(0),
             durable_next: AtomicU64::new(0),
+            delivered_next: AtomicU64::new(0),
+            oldest_ms: AtomicI64::new(NEVER),
             commit_time_ms: AtomicI64::new(NEVER),
             latency_ms: AtomicI64::new(0),
+            began: Instant::now(),
+            rate: Mutex::new(RowRate::rows(0)),
             position: Mutex::new(None),
             has_let_go: AtomicBool::new(false),
         }
@@ -108,6 +160,7 @@ impl RouteProgress {
     pub fn add_written(&self, changes: u64, rows: u64) {
         self.delivered.fetch_add(changes, Ordering::Relaxed);
         self.written.fetch_add(rows, Ordering::Relaxed);
+        self.rate.lock().unwrap_or_else(PoisonError::into_inner).add(since_ms(self.began), changes);
     }
 
     /// Counts a row that was set aside.
@@ -123,7 +176,36 @@ impl RouteProgress {
     /// Notes that everything before `next` is durable in the sink.
     pub fn durable(&self, next: Seq, position: Option<Position>) {
         self.durable_next.store(next.0, Ordering::Release);
+        self.delivered_next.fetch_max(next.0, Ordering::Relaxed);
         *self.position.lock().unwrap_or_else(PoisonError::into_inner) = position;
+    }
+
+    /// Notes that a session of the route begins at `next`.
+    pub fn begins_at(&self, next: Seq, position: Option<Position>) {
+        self.durable(next, position);
+        self.has_all_before(next);
+    }
+
+    /// Notes that changes wait for the sink, the oldest of them executed at `time_ms`.
+    pub fn waits(&self, time_ms: i64) {
+        self.oldest_ms.store(time_ms, Ordering::Relaxed);
+    }
+
+    /// Notes that nothing waits: what lies before `next` is delivered, or is of other tables.
+    pub fn has_all_before(&self, next: Seq) {
+        self.oldest_ms.store(NEVER, Ordering::Relaxed);
+        self.delivered_next.store(next.0, Ordering::Relaxed);
+    }
+
+    /// The first entry that was not looked at, or waits for the sink; the cursor may still lie before it. 0 until the
+    /// sink was opened for the first time.
+    pub fn delivered_next(&self) -> Seq {
+        Seq(self.delivered_next.load(Ordering::Relaxed))
+    }
+
+    /// When the source executed the oldest change that waits for the sink, milliseconds since 1970 UTC.
+    pub fn oldest_ms(&self) -> Option<i64> {
+        Some(self.oldest_ms.load(Ordering::Relaxed)).filter(|time| *time != NEVER)
     }
 
     /// Notes the server's time of the last commit that is durable in the sink.
@@ -160,6 +242,10 @@ impl RouteProgress {
             rows_written: self.written.load(Ordering::Relaxed),
             rows_aside: self.aside.load(Ordering::Relaxed),
             retries: self.retries.load(Ordering::Relaxed),
+            rows_per_s: {
+                let rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
+                rate.per_second(since_ms(self.began))
+            },
             latency_ms: self.latency_ms.load(Ordering::Relaxed),
             next: self.durable_next(),
             position: self.position.lock().unwrap_or_else(PoisonError::into_inner).clone(),
@@ -180,10 +266,16 @@ pub struct RouteFigures {
     pub rows_aside: u64,
     /// Retries.
     pub retries: u64,
+    /// Changes delivered by the second, in the last ten seconds.
+    pub rows_per_s: f64,
     /// From the server's commit of the last transaction to its durability in the sink.
     pub latency_ms: i64,
     /// The first entry that is not durable yet.
     pub next: Seq,
     /// The same place in the source's log.
     pub position: Option<Position>,
+}
+
+fn since_ms(began: Instant) -> u64 {
+    began.elapsed().as_millis() as u64
 }

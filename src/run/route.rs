@@ -158,16 +158,22 @@ impl Route {
         self.state.subscribe()
     }
 
-    /// How far its sink is behind the log, by the clock of the source's server: 0 when everything mined is
-    /// delivered. `None` for a direct route, and while it is not known: before the first transaction since the start
-    /// is durable.
+    /// How far its sink is behind the log, by the clock of the source's server: how old the oldest change is that is
+    /// mined and not delivered, and 0 when there is none. `None` for a direct route, and while it is not known: before
+    /// the sink was opened, and until then the first change since the start is read.
     pub fn lag_ms(&self) -> Option<i64> {
         let mine = self.parts.origin.mine()?;
         let tail = mine.hub().tail().borrow().clone();
-        if self.progress.durable_next() >= tail.next {
+        let next = self.progress.delivered_next();
+        if next >= tail.next {
             return Some(0);
         }
-        Some((tail.commit?.time_ms - self.progress.commit_time_ms()?).max(0))
+        // What was not looked at yet is mostly in memory; otherwise the route is far behind, and has a place at least.
+        let unread = || mine.hub().get(next).filter(|_| next > Seq(0)).map(|block| block.first_time_ms);
+        let oldest_ms =
+            self.progress.oldest_ms().or_else(unread).or_else(|| self.progress.commit_time_ms())?;
+        // The server's clock has gone on since its last transaction.
+        Some((tail.commit?.time_ms - oldest_ms).max(0) + mine.progress().quiet_ms())
     }
 
     /// Goes on at `cursor`, and not at the sink's own, when it runs next. It becomes the sink's cursor before a row is
@@ -365,7 +371,7 @@ impl Route {
             return Ok(Ended::ByWish);
         };
         let feed = feed?;
-        self.progress.durable(cursor.next, cursor.position.clone());
+        self.progress.begins_at(cursor.next, cursor.position.clone());
         info!(pipeline = parts.pipeline, route = parts.sink.key, from = cursor.next.0, "delivering");
         self.enter(RouteState::Running);
         Delivery::new(self, listener, backoff, (feed, cursor), (stages, sink), suspects)?.run().await

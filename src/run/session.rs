@@ -76,6 +76,7 @@ impl Mine {
         let head = log.tail().commit.unwrap_or(head);
         self.bind(&identity.id).await?;
         self.hub().rewind(log.tail());
+        self.counts().begin(log.tail().next);
         let mut wanted = self.wanted.subscribe();
         let mut coverage = Coverage { catch_up: false, ..log.coverage() };
         merge(&mut coverage.tables, &wanted.borrow_and_update());
@@ -197,7 +198,7 @@ impl Session<'_> {
             None => None,
         };
         if let Some(block) = block
-            && !self.writer.send(block).await
+            && !self.writer.send(block, self.builder.take_counts()).await
         {
             return Err(writer_ended());
         }

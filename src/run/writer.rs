@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 
 use super::mine::Mine;
 use crate::error::{Error, Kind, Result};
-use crate::model::block::Block;
+use crate::model::block::{Block, Count};
 
 /// Blocks that wait for the store, in bytes. The source is not read while this is full.
 const QUEUE_BYTES_MAX: usize = 8 << 20;
@@ -23,6 +23,7 @@ pub(super) struct Writer {
 
 struct Queued {
     block: Arc<Block>,
+    counts: Vec<Count>,
     /// Gives its share of the queue's bytes back when the block is durable.
     _room: OwnedSemaphorePermit,
 }
@@ -35,13 +36,13 @@ impl Writer {
         Writer { queue, room: Arc::new(Semaphore::new(QUEUE_BYTES_MAX)), task }
     }
 
-    /// Queues a block, waiting for room. False when the writing task has ended with an error.
-    pub async fn send(&self, block: Block) -> bool {
+    /// Queues a block with its counts, waiting for room. False when the writing task has ended with an error.
+    pub async fn send(&self, block: Block, counts: Vec<Count>) -> bool {
         // A block with one very large row takes all the room there is.
         let bytes = block.payload.len().min(QUEUE_BYTES_MAX) as u32;
         let room =
             Arc::clone(&self.room).acquire_many_owned(bytes).await.expect("the semaphore is never closed");
-        self.queue.send(Queued { block: Arc::new(block), _room: room }).await.is_ok()
+        self.queue.send(Queued { block: Arc::new(block), counts, _room: room }).await.is_ok()
     }
 
     /// Whether the writing task has ended with an error.
@@ -69,8 +70,11 @@ impl Writer {
 async fn write(mine: Arc<Mine>, mut waiting: mpsc::Receiver<Queued>) -> Result<()> {
     let mut queued = Vec::new();
     while waiting.recv_many(&mut queued, QUEUE_BLOCKS_MAX).await > 0 {
-        let blocks: Vec<_> = queued.iter().map(|queued| Arc::clone(&queued.block)).collect();
-        mine.append(&blocks).await?;
+        let (blocks, counts): (Vec<_>, Vec<_>) = queued
+            .iter_mut()
+            .map(|queued| (Arc::clone(&queued.block), std::mem::take(&mut queued.counts)))
+            .unzip();
+        mine.append_counted(&blocks, &counts).await?;
         queued.clear();
     }
     Ok(())

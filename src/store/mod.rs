@@ -28,7 +28,8 @@ pub trait LogStore: Send + Sync {
     /// that never ended.
     ///
     /// # Errors
-    /// `Refused` when another process has it open; `Environment` when the place cannot be written; `Corrupt`
+    /// `Refused` when another process has it open; `Environment` when the place cannot be written, `Full` when it has no
+    /// room; `Corrupt`
     /// when something before the last commit is damaged or of another format version.
     async fn open(&self, name: &str) -> Result<Arc<dyn Log>>;
 
@@ -145,7 +146,7 @@ pub trait Log: LogReader {
     /// Not cancel-safe. Calls do not overlap: there is one writer.
     ///
     /// # Errors
-    /// `Environment` when the place is full or failed, `Unavailable` when a remote store is away: then nothing behind the
+    /// `Full` when the place has no room, `Environment` when it failed, `Unavailable` when a remote store is away: then nothing behind the
     /// former tail is visible, and the writer may open the log again. `Fenced` when another writer took over.
     async fn append(&self, blocks: Vec<Arc<Block>>) -> Result<Tail>;
 

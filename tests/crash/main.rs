@@ -585,7 +585,7 @@ async fn a_full_disk_is_waited_for() {
         server.sql(&format!("INSERT INTO full.ledger VALUES {}", rows.join(","))).await;
     }
     let began = Instant::now();
-    while !lode.said().contains("mining broke off, trying again") {
+    while !lode.said().contains("mining waits for room in its log") {
         lode.must_be_well();
         assert!(began.elapsed() < GO_ON_MAX, "the disk is not full:\n{}", lode.said());
         sleep_ms(20).await;

@@ -145,6 +145,11 @@ impl World {
         engine
     }
 
+    /// A table of the source with its database.
+    pub fn table(&self, name: &str) -> String {
+        format!("{}.{name}", self.database)
+    }
+
     /// A connection as root to the source's database.
     pub async fn root(&self) -> Conn {
         World::connect(&self.root, &self.database).await

@@ -335,7 +335,7 @@ async fn retention_holds_what_a_pipeline_has_not_delivered() {
     let world = World::new(1);
     world.target("slow").lock().unwrap().delay = Duration::from_secs(250);
     let keep = Retention { age: None, size: Some(1) };
-    let life = world.live_with(Policy { keep, hold_bytes_max: None }).await;
+    let life = world.live_with(Policy { keep, ..Policy::default() }).await;
     let pipelines = [life.pipeline("quick", &["t0"]), life.pipeline("slow", &["t0"])];
     life.start_mine();
     for at in 0..20 {
@@ -356,7 +356,7 @@ async fn beyond_its_limit_nothing_is_held_and_the_gap_is_an_error() {
     let world = World::new(1);
     world.target("slow").lock().unwrap().delay = Duration::from_secs(30);
     let keep = Retention { age: None, size: Some(1) };
-    let life = world.live_with(Policy { keep, hold_bytes_max: Some(10 << 20) }).await;
+    let life = world.live_with(Policy { keep, hold_bytes_max: Some(10 << 20), ..Policy::default() }).await;
     let pipelines = [life.pipeline("quick", &["t0"]), life.pipeline("slow", &["t0"])];
     life.start_mine();
     for at in 0..100 {

@@ -31,6 +31,8 @@ pub struct World {
     pub server: Arc<Server>,
     pub targets: Arc<Targets>,
     pub store: Arc<dyn LogStore>,
+    /// Where mines keep their counts.
+    pub counts: Option<PathBuf>,
 }
 
 impl World {
@@ -43,7 +45,7 @@ impl World {
         let weather = Arc::new(Weather::fair(seed));
         let server = Server::new(Arc::clone(&weather));
         let targets = Targets::new(Arc::clone(&weather), Arc::clone(&server));
-        World { weather, server, targets, store }
+        World { weather, server, targets, store, counts: None }
     }
 
     pub fn target(&self, key: &str) -> Arc<Mutex<Target>> {
@@ -66,6 +68,7 @@ impl World {
             log: Arc::clone(&log) as Arc<_>,
             start,
             policy,
+            counts: self.counts.clone(),
             clock: Clock::default(),
         };
         let events = Events::default();

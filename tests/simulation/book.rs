@@ -26,6 +26,8 @@ pub struct Book {
     /// What the main stream reads.
     mined: TableSelection,
     schemas: SchemaBook,
+    /// How many changes it was given, by table.
+    pub given: BTreeMap<String, u64>,
     /// The end of what readers may see.
     pub next: Seq,
     /// The oldest entry that is kept.
@@ -136,6 +138,7 @@ impl Book {
                 Entry::Change(change) => {
                     let change =
                         self.change(server, &change).map_err(|what| format!("entry {seq}: {what}"))?;
+                    *self.given.entry(format!("{}.{}", server.name, change.table)).or_default() += 1;
                     self.changes.push((seq, change));
                 }
                 Entry::Commit { offset, .. } => {

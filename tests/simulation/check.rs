@@ -1,7 +1,8 @@
 //! Looks at a running engine from outside, and holds what it says against what the world knows.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use lode::engine::Engine;
 use lode::error::Kind;
@@ -12,10 +13,14 @@ use lode::run::pipeline::Halt;
 use lode::run::route::RouteState;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::TryRecvError;
+use tokio::time::sleep;
 
 use super::follow::{At, Follower};
 use super::sink::{Contents, Target, apply};
 use super::world::World;
+
+/// How long a log may take to be counted after a crash, in seconds.
+const COUNTING_PATIENCE_S: u32 = 120;
 
 pub struct Observer {
     world: Arc<World>,
@@ -153,6 +158,9 @@ impl Observer {
     }
 
     fn hold_keys(&self, keys: impl Iterator<Item = String>) {
+        if !self.world.holds() {
+            return;
+        }
         let targets = self.world.targets.lock().unwrap();
         let mut held = self.world.held.lock().unwrap();
         for key in keys {
@@ -234,6 +242,7 @@ impl Observer {
     /// Everything is delivered: the log must have every table that is asked for, and every target that was written by
     /// one script alone must hold what the source's history makes of it.
     pub async fn compare(&self) {
+        self.compare_counts().await;
         let status = self.engine.status().await;
         for route in status.pipelines.iter().flat_map(|pipeline| &pipeline.routes) {
             let key = &route.key;
@@ -267,6 +276,27 @@ impl Observer {
             let (expected, actual) = (rows(&expected), rows(&target.contents));
             if expected != actual {
                 self.world.violate(format_args!("{key} holds {actual:?} and was to hold {expected:?}"));
+            }
+        }
+    }
+
+    /// Every log's mine must have counted exactly what the log was ever given.
+    async fn compare_counts(&self) {
+        let mut status = self.engine.status().await;
+        for _ in 0..COUNTING_PATIENCE_S {
+            if status.mines.iter().all(|mine| mine.counts.complete) {
+                break;
+            }
+            sleep(Duration::from_secs(1)).await;
+            status = self.engine.status().await;
+        }
+        for mine in &status.mines {
+            let figures = &mine.counts;
+            let counted: BTreeMap<_, _> =
+                figures.tables.iter().map(|table| (table.table.clone(), table.changes)).collect();
+            let given = self.world.books[self.world.server_called(&mine.name)].lock().unwrap().given.clone();
+            if counted != given || !figures.complete || figures.since.0 > 0 {
+                self.world.violate(format_args!("mine {} counts {figures:?} of {given:?}", mine.name));
             }
         }
     }

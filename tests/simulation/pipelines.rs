@@ -21,9 +21,42 @@ pub enum Effect {
     Clear { table: String },
 }
 
+/// What a log's limit means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unread {
+    /// There is none.
+    #[default]
+    Held,
+    HeldUpTo256Kib,
+    Dropped,
+    StopsAt256Kib,
+}
+
+impl Unread {
+    pub fn random(rng: &mut Random) -> Unread {
+        match rng.below(10) {
+            0 => Unread::HeldUpTo256Kib,
+            1 => Unread::Dropped,
+            2 => Unread::StopsAt256Kib,
+            _ => Unread::Held,
+        }
+    }
+
+    fn script(self) -> &'static str {
+        match self {
+            Unread::Held => "",
+            Unread::HeldUpTo256Kib => ", hold_size = 256KiB",
+            Unread::Dropped => ", unread = drop",
+            Unread::StopsAt256Kib => ", unread = stop, hold_size = 256KiB",
+        }
+    }
+}
+
 /// Everything that runs, or shall run.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
+    /// What becomes of changes that a pipeline has not read.
+    pub unread: Unread,
     pub pipelines: BTreeMap<String, Pipeline>,
 }
 
@@ -98,7 +131,8 @@ impl Wanted {
             let _ = writeln!(script, "connection {name}_direct = sim \"sim://{name}.test/{name}\"");
             let _ = writeln!(
                 script,
-                "share_mining {name} via logs.{name} {{ start = earliest, retention = 60s, retention_size = 3MiB }}"
+                "share_mining {name} via logs.{name} {{ start = earliest, retention = 60s, retention_size = 3MiB{} }}",
+                self.unread.script()
             );
         }
         for (name, pipeline) in &self.pipelines {

@@ -1,5 +1,6 @@
 //! A simulation from its seed to its end: lives of lode, each with random actions, and a last one that heals.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::chance::Random;
 use super::check::Observer;
-use super::pipelines::Wanted;
+use super::pipelines::{Unread, Wanted};
 use super::world::World;
 use super::{kinds, tables, trouble};
 
@@ -32,6 +33,14 @@ pub struct Simulation {
     memory: Memory,
     wanted: Wanted,
     next_number: u64,
+    /// lode's data folder.
+    data: PathBuf,
+}
+
+impl Drop for Simulation {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.data);
+    }
 }
 
 impl Simulation {
@@ -42,11 +51,18 @@ impl Simulation {
             let world = Arc::clone(&world);
             Clock::new(move || world.now_ms())
         };
+        let unread = Unread::random(&mut rng);
+        world.note(format_args!("changes that are not read: {unread:?}"));
+        world.drops_unread(matches!(unread, Unread::HeldUpTo256Kib | Unread::Dropped));
+        // What lode keeps outlives its lives. Each seed has a process of its own.
+        let data = std::env::temp_dir().join(format!("lode-simulation-{}", std::process::id()));
+        std::fs::create_dir_all(&data).expect("a folder can be made");
         Simulation {
+            data,
             world,
             rng,
             memory: Memory::with_clock(clock),
-            wanted: Wanted::default(),
+            wanted: Wanted { unread, ..Wanted::default() },
             next_number: 0,
         }
     }
@@ -129,7 +145,7 @@ impl Life<'_> {
             let world = Arc::clone(&world);
             Clock::new(move || world.now_ms())
         };
-        let engine = Arc::new(Engine::new("no folder is needed", registry).with_clock(clock));
+        let engine = Arc::new(Engine::new(&sim.data, registry).with_clock(clock));
         let observer = Observer::new(Arc::clone(&world), Arc::clone(&engine));
         let load = tokio::spawn(load(Arc::clone(&world), Random::new(sim.rng.next())));
         Life { sim, world, engine, observer, load }
@@ -301,7 +317,7 @@ impl Life<'_> {
     fn allow_writers(&self, prefix: &str) {
         let mut targets = self.world.targets.lock().unwrap();
         for (_, target) in targets.iter_mut().filter(|(key, _)| key.starts_with(prefix)) {
-            target.trouble.forbidden = None;
+            target.allow();
         }
     }
 

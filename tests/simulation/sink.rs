@@ -54,6 +54,8 @@ pub struct Trouble {
     pub was_fenced: bool,
     /// The delivery that was told so, which must not come again before somebody starts it.
     pub forbidden: Option<u64>,
+    /// The fence when somebody started it last: writers up to there end for that.
+    pub allowed_at: u64,
 }
 
 impl Target {
@@ -61,6 +63,12 @@ impl Target {
     pub fn take_over(&mut self) {
         self.fence += 1;
         self.trouble.was_fenced = true;
+    }
+
+    /// Somebody starts its route, which may take over from whoever took over from it.
+    pub fn allow(&mut self) {
+        self.trouble.forbidden = None;
+        self.trouble.allowed_at = self.fence;
     }
 
     /// Somebody sends its route to another place.
@@ -147,7 +155,11 @@ impl Sink for Writer {
         let Batch { changes, cursor } = batch;
         let fence = self.open.fence;
         if self.with(|target| target.fence) != fence {
-            self.with(|target| target.trouble.forbidden = Some(self.number));
+            self.with(|target| {
+                if fence > target.trouble.allowed_at {
+                    target.trouble.forbidden = Some(self.number);
+                }
+            });
             return Err(Error::new(Kind::Fenced, "another writer took over"));
         }
         let rejects = self.with(|target| target.trouble.rejects && !changes.is_empty());

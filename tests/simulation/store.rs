@@ -163,7 +163,7 @@ impl Log for Stormy {
         self.world.visit(Area::Store).await;
         self.world.pass(Place::Append)?;
         if self.world.store_is_full() {
-            return Err(Error::new(Kind::Environment, "no room"));
+            return Err(Error::new(Kind::Full, "no room"));
         }
         // The blocks become durable one after another. Whoever is killed in between leaves a part.
         let first = self.world.any_below(blocks.len() as u64 + 1) as usize;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -81,6 +82,8 @@ pub struct World {
     pub deliveries: Mutex<BTreeMap<u64, Arc<Delivery>>>,
     /// The routes that retention has to leave their changes.
     pub held: Mutex<BTreeSet<String>>,
+    /// Nothing is held in the end.
+    drops_unread: AtomicBool,
     weather: Mutex<Weather>,
     time: Mutex<Time>,
     fate: Mutex<Fate>,
@@ -129,6 +132,7 @@ impl World {
             targets: Mutex::default(),
             deliveries: Mutex::default(),
             held: Mutex::default(),
+            drops_unread: AtomicBool::new(false),
             weather: Mutex::new(Weather {
                 rng: Random::new(seed),
                 permille: BTreeMap::new(),
@@ -140,6 +144,15 @@ impl World {
             halted: Notify::new(),
             trace: Mutex::default(),
         })
+    }
+
+    /// Retention may drop what a route has not delivered.
+    pub fn drops_unread(&self, drops: bool) {
+        self.drops_unread.store(drops, Ordering::SeqCst);
+    }
+
+    pub fn holds(&self) -> bool {
+        !self.drops_unread.load(Ordering::SeqCst)
     }
 
     /// The number of the server with this name.

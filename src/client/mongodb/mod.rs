@@ -192,6 +192,7 @@ fn refusal(said: &Said, doing: &str) -> Error {
         6 | 7 | 24 | 43 | 46 | 50 | 64 | 79 | 89 | 91 | 112 | 117 | 133 | 134 | 136 | 175 | 189 | 202
         | 225 | 237 | 246 | 251 | 262 | 267 | 290 | 314 | 358 | 365 | 391 | 462 | 9001 | 10058 | 10107
         | 11600 | 11601 | 11602 | 13388 | 13435 | 13436 => Kind::Unavailable,
+        14031 => Kind::Full,
         // What a collection does not take: validation, duplicates, sizes, keys.
         2 | 9 | 121 | DUPLICATE_KEY | 11001 | 12582 | 10334 | 16755 | 17280 | 17419 | 17420 => Kind::Data,
         _ => Kind::Environment,
@@ -315,7 +316,7 @@ mod tests {
             (11600, Kind::Unavailable, None),
             (10107, Kind::Unavailable, None),
             (112, Kind::Unavailable, None),
-            (14031, Kind::Environment, Some("disk")),
+            (14031, Kind::Full, Some("disk")),
             (20, Kind::Environment, Some("rs.initiate")),
             (DUPLICATE_KEY, Kind::Data, None),
             (121, Kind::Data, None),

@@ -236,11 +236,12 @@ fn acknowledged_in(file: &File, epoch: LogEpoch) -> std::io::Result<Option<Seq>>
 pub(super) fn failed(what: &str, path: &Path, error: std::io::Error) -> Error {
     let message = format!("cannot {what} {}: {error}", path.display());
     let error_kind = error.kind();
-    let failure = Error::new(Kind::Environment, message).caused_by(error);
+    let is_full =
+        matches!(error_kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge);
+    let kind = if is_full { Kind::Full } else { Kind::Environment };
+    let failure = Error::new(kind, message).caused_by(error);
     match error_kind {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
-            failure.advice("give the log more space, or let it keep less")
-        }
+        _ if is_full => failure.advice("give the log more space, or let it keep less"),
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem | ErrorKind::NotADirectory => {
             failure.advice("let lode read and write the data folder, or name another one")
         }
