@@ -37,7 +37,7 @@ impl Mine {
     ///
     /// # Errors
     /// `Refused` when none of the tables is mined, when one is paused already, and when the mine has never begun;
-    /// `Unavailable` and others as [`Log::append`](crate::store::Log::append).
+    /// `Full` when the log has no room, `Unavailable` and others as [`Log::append`](crate::store::Log::append).
     pub async fn pause(self: &Arc<Self>, tables: &TableSet) -> Result<()> {
         let (mine, tables) = (Arc::clone(self), tables.clone());
         let work = async move { mine.pause_in_turn(&tables).await };

@@ -89,7 +89,7 @@ async fn resume(world: &World, engine: &Engine, at: usize, tables: &TableSet, ac
 fn may_fail(world: &World, at: usize, error: &Error, doing: &str) {
     world.note(format_args!("  {error}"));
     let may = match error.kind() {
-        Kind::Unavailable | Kind::Refused => true,
+        Kind::Unavailable | Kind::Refused | Kind::Full => true,
         Kind::Gap => world.doors[at].lock().unwrap().was_purged,
         _ => false,
     };
