@@ -308,6 +308,7 @@ impl Engine {
     fn routes(&self, running: &Running, pipeline: &PipelinePlan) -> Result<Vec<Arc<Route>>> {
         let mut routes = Vec::new();
         for input in &pipeline.inputs {
+            let mut fallback = None;
             let origin = match &input.through {
                 Through::Direct => {
                     Origin::Direct { source: self.source(&input.connection)?, tables: input.tables.clone() }
@@ -315,11 +316,14 @@ impl Engine {
                 Through::Log(plan) => {
                     let running = running.mine_of(plan).expect("mines are opened before routes");
                     running.mine.want(&input.tables);
+                    let direct = pipeline.settings.choice("on_mine_failure") == Some("direct");
+                    // The mine's own source: it sees to it that its readers go by different server ids.
+                    fallback = direct.then(|| Arc::clone(&running.source));
                     Origin::Log(Arc::clone(&running.mine))
                 }
             };
             for route in &pipeline.routes {
-                let parts = self.route_parts(pipeline, input, route, origin.clone())?;
+                let parts = self.route_parts(pipeline, input, route, (origin.clone(), fallback.clone()))?;
                 routes.push(Route::new(parts, self.events.clone()));
             }
         }
@@ -331,7 +335,7 @@ impl Engine {
         pipeline: &PipelinePlan,
         input: &InputPlan,
         route: &RoutePlan,
-        origin: Origin,
+        (origin, fallback): (Origin, Option<Arc<dyn Source>>),
     ) -> Result<RouteParts> {
         let key = format!("{}/{}/{}", pipeline.name, input.connection.name, route.id);
         let settings = &route.sink.settings;
@@ -343,6 +347,7 @@ impl Engine {
             source_name: input.connection.name.clone(),
             tables: input.tables.clone(),
             origin,
+            fallback,
             stages: route.stages.clone(),
             sink_kind: Arc::clone(self.registry.sink(route.sink.kind)?),
             sink: SinkRoute {
