@@ -41,7 +41,7 @@ pub use line::{CheckedLine, check_line, mine_settings};
 pub use load::{FILES_MAX, ScriptSet};
 pub use model::Model;
 pub use outside::{Outside, System};
-pub use reference::reference;
+pub use reference::{reference, setting_page};
 pub use secrets::SecretsPolicy;
 
 use connections::Connections;

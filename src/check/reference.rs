@@ -16,6 +16,30 @@ pub fn reference(word: &str, kinds: &Kinds) -> Option<String> {
     }
 }
 
+/// What a setting means, in each statement and kind that has one of this name.
+pub fn setting_page(key: &str, kinds: &Kinds) -> Option<String> {
+    let mut page = String::new();
+    let mut add = |place: String, specs: &'static [SettingSpec]| {
+        if let Some(at) = specs.iter().position(|spec| spec.key == key) {
+            let gap = if page.is_empty() { "" } else { "\n" };
+            let _ = writeln!(page, "{gap}{place}");
+            list(&specs[at..=at], &mut page);
+        }
+    };
+    add("share_mining connection { … }".to_owned(), SHARE_MINING);
+    add("pipeline name { … }".to_owned(), PIPELINE);
+    for kind in kinds.iter() {
+        add(format!("connection name = {} {{ … }}", kind.name), kind.connection);
+        add(format!("source {} … {{ … }}", kind.name), kind.source.unwrap_or_default());
+        add(format!("sink {} … {{ … }}", kind.name), kind.sink.map_or(&[], |sink| sink.settings));
+        add(
+            format!("share_mining connection via a store of {} {{ … }}", kind.name),
+            kind.log.unwrap_or_default(),
+        );
+    }
+    (!page.is_empty()).then_some(page)
+}
+
 fn statement(usage: &str, specs: &[SettingSpec]) -> String {
     let mut page = format!("{usage}\n");
     list(specs, &mut page);

@@ -7,6 +7,7 @@ use clap::Args;
 use lode::engine::reply::Reply;
 use lode::engine::socket::{Client, Request};
 use lode::error::{Error, Kind, Result};
+use serde::Deserialize;
 
 use super::{answer, exit, out, screen};
 
@@ -32,48 +33,49 @@ pub fn run(ctl: Ctl) -> Result<ExitCode> {
         .map_err(|error| Error::new(Kind::Environment, format!("there is no current folder: {error}")))?;
     let request = Request { command: ctl.words.join(" "), confirmed: ctl.yes, folder };
     let answer = Client::connect(&ctl.data)?.ask(&request)?;
-    let reply: Reply = match serde_json::from_value(answer.clone()) {
+    let reply = match reply_of(&answer) {
         Ok(reply) => reply,
         // Of another version: what it says can still be shown to programs.
         Err(_) if ctl.json => {
             out(&answer.to_string())?;
             return Ok(ExitCode::from(exit::RUNTIME));
         }
-        Err(error) => {
-            return Err(Error::new(
-                Kind::Refused,
-                format!("the answer of the lode that runs is not known here: {error}"),
-            )
-            .advice("ask with the version that runs, or with --json"));
-        }
+        Err(error) => return Err(error),
     };
     if ctl.json {
         out(&answer.to_string())?;
     } else {
         show(&reply)?;
+        if matches!(reply, Reply::Confirm { .. }) {
+            eprintln!("nothing was done; say it again with --yes");
+        }
     }
     Ok(ExitCode::from(code(&reply)))
 }
 
+/// What came over the socket, as an answer of this version.
+pub fn reply_of(answer: &serde_json::Value) -> Result<Reply> {
+    Reply::deserialize(answer).map_err(|error| {
+        Error::new(Kind::Refused, format!("the answer of the lode that runs is not known here: {error}"))
+            .advice("ask with the version that runs, or with `lode ctl --json`")
+    })
+}
+
 /// Answers go to standard output; what is wrong, and what is to be confirmed, to standard error.
-fn show(reply: &Reply) -> Result<()> {
+pub fn show(reply: &Reply) -> Result<()> {
     let terminal = console::Term::stdout();
     let width = terminal.is_term().then(|| usize::from(terminal.size().1));
     match reply {
-        Reply::Failed { .. } | Reply::Wrong { .. } => {
+        Reply::Failed { .. } | Reply::Wrong { .. } | Reply::Confirm { .. } => {
             eprint!("{}", answer::text(reply, width, screen::has_colors()));
-            Ok(())
-        }
-        Reply::Confirm { .. } => {
-            eprint!("{}", answer::text(reply, width, screen::has_colors()));
-            eprintln!("nothing was done; say it again with --yes");
             Ok(())
         }
         _ => out(&answer::text(reply, width, screen::has_colors())),
     }
 }
 
-fn code(reply: &Reply) -> u8 {
+/// The exit code of an answer.
+pub fn code(reply: &Reply) -> u8 {
     match reply {
         Reply::Wrong { .. } => exit::SCRIPT,
         Reply::Failed { kind, .. } => exit::of(*kind),

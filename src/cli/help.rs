@@ -16,6 +16,7 @@ Try it:
     lode run   shop.lode      go; Ctrl-C delivers what was read and stops
     lode log peek shop        the newest changes that were mined
     lode ctl status           how the lode that runs is doing
+    lode attach               a prompt to control it
 
 Exit codes: 0 done, 1 failed while running, 2 the script or the arguments are wrong, 3 something \
 outside is missing or set up wrongly. `lode help COMMAND` shows examples.";
@@ -86,6 +87,36 @@ Single quotes keep the shell away from quotes and signs of a command. Only the u
 the socket lode.sock in its data folder.
 Exit codes: 0 done, 1 it could not be done, 2 the command or a script is wrong, 3 no lode runs there, or it belongs to \
 another user, 4 it has to be confirmed with --yes.";
+
+pub const ATTACH: &str = "\
+Examples:
+    lode attach                            a prompt on the lode that runs with ./lode-data
+    lode attach --data /var/lib/lode
+    lode attach < commands.txt             each line is carried out; --yes confirms what has to be
+    lode> stop shop                        the same commands and answers as `lode ctl`; asks before it does it
+    lode> watch status                     again every second, until Ctrl-C
+    lode> help                             every command; `help rewind`, `help retention`
+
+Tab completes commands, names and settings, the right arrow takes what is hinted, the up arrow and Ctrl-R go back in the \
+history, which is kept in lode/history in XDG_STATE_HOME (~/.local/state). A line that begins with a blank is not kept. \
+A line with an open brace goes on in the next one. Ctrl-C clears the line, leaves a view, or stops waiting for an answer; \
+Ctrl-D ends the prompt, and lode runs on.
+
+NO_COLOR switches colours off. Exit codes: 0 done; without a terminal, that of the first command that failed, as for \
+`lode ctl`; 3 no lode runs there, or it belongs to another user.";
+
+pub const REPL: &str = "\
+Examples:
+    lode repl shop.lode                    runs it as `lode run` does, with a prompt
+    lode repl                              runs nothing; `apply \"shop.lode\"` at the prompt begins
+    lode repl shop.lode --data /var/lib/lode
+
+The prompt is that of `lode attach`, which can be opened on this lode as well, in other terminals. It stays when every \
+source has ended. What fails is told above the line that is being typed; LODE_LOG=info tells more.
+
+Ctrl-D or SIGTERM stops reading, delivers what was mined (for 10 seconds at the most) and ends; Ctrl-C then ends at \
+once. Either way nothing is lost: the next run delivers the rest.
+Exit codes: as for `lode run`.";
 
 pub const EXPLAIN: &str = "\
 Examples:

@@ -5,6 +5,7 @@ mod ctl;
 mod exit;
 mod help;
 mod log;
+mod prompt;
 mod run;
 mod screen;
 mod summary;
@@ -43,6 +44,7 @@ enum Command {
     /// Check scripts: names, settings, secrets, Rhai; every mistake at once
     #[command(
         after_help = help::CHECK,
+        mut_arg("files", |files| files.required_unless_present("text")),
         override_usage = "lode check [OPTIONS] FILE...\n       lode check [OPTIONS] -e SCRIPT"
     )]
     Check {
@@ -65,6 +67,7 @@ enum Command {
     /// Show what a script would do: what is read once, which log keeps it, which pipelines read from there
     #[command(
         after_help = help::PLAN,
+        mut_arg("files", |files| files.required_unless_present("text")),
         override_usage = "lode plan [OPTIONS] FILE...\n       lode plan [OPTIONS] -e SCRIPT"
     )]
     Plan {
@@ -77,6 +80,7 @@ enum Command {
     /// Run scripts until their sources end or Ctrl-C; the next run goes on where this one stopped
     #[command(
         after_help = help::RUN,
+        mut_arg("files", |files| files.required_unless_present("text")),
         override_usage = "lode run [OPTIONS] FILE...\n       lode run [OPTIONS] -e SCRIPT"
     )]
     Run {
@@ -98,6 +102,15 @@ enum Command {
     /// Ask or tell the lode that runs: status, stop, pause, rewind, apply
     #[command(after_help = help::CTL)]
     Ctl(ctl::Ctl),
+    /// Open a prompt on the lode that runs
+    #[command(after_help = help::ATTACH)]
+    Attach(prompt::Attach),
+    /// Run scripts, or nothing at first, with a prompt to control it
+    #[command(
+        after_help = help::REPL,
+        override_usage = "lode repl [OPTIONS] [FILE]...\n       lode repl [OPTIONS] -e SCRIPT"
+    )]
+    Repl(prompt::repl::Repl),
     /// Look into a log, also while a mine writes it: peek, tail, stat, verify
     #[command(after_help = help::LOG)]
     Log {
@@ -122,7 +135,7 @@ enum Command {
 #[derive(Args)]
 struct Script {
     /// Scripts, put together; `-` is standard input
-    #[arg(value_name = "FILE", required_unless_present = "text")]
+    #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
     /// A script as text
     #[arg(short = 'e', value_name = "SCRIPT")]
@@ -146,6 +159,8 @@ impl Cli {
             Command::Plan { script, json } => show_plan(&script, json),
             Command::Run { script, data, stay } => run_script(&script, data, stay),
             Command::Ctl(ctl) => ctl::run(ctl),
+            Command::Attach(attach) => prompt::attach(attach),
+            Command::Repl(repl) => prompt::repl::repl(repl),
             Command::Log { command } => log::run(command),
             Command::Explain { word } => explain(word.as_deref()),
             Command::Completions { shell } => completions(shell),
@@ -225,10 +240,7 @@ fn run_script(script: &Script, data: PathBuf, stay: bool) -> Result<ExitCode> {
             .advice("write one: pipeline name = source … -> sink …"));
     }
     let plan = engine.plan(model);
-    std::fs::create_dir_all(&data).map_err(|error| {
-        Error::new(Kind::Environment, format!("cannot make the data folder {}: {error}", data.display()))
-            .advice("name another folder with --data, or with the variable LODE_DATA")
-    })?;
+    make_data_dir(&data)?;
     let screen = Screen::new(&plan);
     screen.listen_to_logs();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -238,6 +250,13 @@ fn run_script(script: &Script, data: PathBuf, stay: bool) -> Result<ExitCode> {
     // A thread that is blocked in a system call does not hold up the exit.
     runtime.shutdown_background();
     outcome
+}
+
+fn make_data_dir(data: &Path) -> Result<()> {
+    std::fs::create_dir_all(data).map_err(|error| {
+        Error::new(Kind::Environment, format!("cannot make the data folder {}: {error}", data.display()))
+            .advice("name another folder with --data, or with the variable LODE_DATA")
+    })
 }
 
 fn load(script: &Script, secrets: SecretsPolicy) -> Result<Checked> {

@@ -27,7 +27,7 @@ use super::summary::{self, Failures, Outcome};
 use super::units::duration;
 
 /// What was mined may still be delivered for so long after the first Ctrl-C.
-const DRAIN: Duration = Duration::from_secs(10);
+pub const DRAIN: Duration = Duration::from_secs(10);
 const REFRESH: Duration = Duration::from_millis(200);
 /// The rate is counted over so long.
 const RATE_SPAN: Duration = Duration::from_secs(1);
@@ -100,7 +100,7 @@ pub async fn run(
 }
 
 /// Starts what the plan says, as soon as the stores of its logs can be reached.
-async fn apply(engine: &Engine, plan: Plan, screen: &Screen) -> Result<()> {
+pub async fn apply(engine: &Engine, plan: Plan, screen: &Screen) -> Result<()> {
     let mut backoff = Backoff::default();
     loop {
         let error = match engine.apply(plan.clone()).await {
@@ -115,7 +115,7 @@ async fn apply(engine: &Engine, plan: Plan, screen: &Screen) -> Result<()> {
 }
 
 /// What earlier commands still mean for this run.
-fn told_before(decisions: &Decisions) -> Vec<String> {
+pub fn told_before(decisions: &Decisions) -> Vec<String> {
     let mut notes = Vec::new();
     for (mine, stopped) in &decisions.mines {
         notes.push(format!(
@@ -259,7 +259,8 @@ fn trouble(status: &Status) -> Option<String> {
     })
 }
 
-fn exit_code(status: &Status) -> u8 {
+/// The exit code for what has failed.
+pub fn exit_code(status: &Status) -> u8 {
     let mines = status.mines.iter().filter_map(|mine| match mine.state {
         MineState::Failed { kind, .. } => Some(kind),
         _ => None,

@@ -2,6 +2,7 @@
 //! and log lines above it, or log lines alone where standard error is no terminal.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::mpsc::SyncSender;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use lode::plan::Plan;
@@ -27,6 +28,13 @@ pub fn error_text(message: &str, advice: Option<&str>, colors: bool) -> String {
     text
 }
 
+/// Whether standard output takes colours.
+pub fn has_colors_on_stdout() -> bool {
+    let is_off = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    io::stdout().is_terminal() && !is_dumb && !is_off
+}
+
 fn is_capable_terminal() -> bool {
     io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
@@ -36,6 +44,8 @@ fn is_capable_terminal() -> bool {
 pub struct Screen {
     is_terminal: bool,
     bar: Option<ProgressBar>,
+    /// Where lines go that are to stand above a prompt.
+    above: Option<SyncSender<String>>,
 }
 
 impl Screen {
@@ -50,7 +60,12 @@ impl Screen {
             );
             bar
         });
-        Screen { is_terminal, bar }
+        Screen { is_terminal, bar, above: None }
+    }
+
+    /// Where a prompt is open: whole lines go to whoever prints them above it. What is too much for them is left out.
+    pub fn above_prompt(above: SyncSender<String>) -> Screen {
+        Screen { is_terminal: is_capable_terminal(), bar: None, above: Some(above) }
     }
 
     /// Whether a person is looking.
@@ -73,9 +88,11 @@ impl Screen {
         }
         // Nobody is left to be told when standard error is gone.
         let print = || drop(io::stderr().write_all(text.as_bytes()));
-        match &self.bar {
-            Some(bar) => bar.suspend(print),
-            None => print(),
+        match (&self.bar, &self.above) {
+            (Some(bar), _) => bar.suspend(print),
+            // Whoever logs never waits for a terminal.
+            (None, Some(above)) => drop(above.try_send(text.to_owned())),
+            (None, None) => print(),
         }
     }
 

@@ -13,10 +13,12 @@ use super::status::Status;
 use super::{Engine, Running};
 use crate::check::command::{Known, KnownMine, database_of};
 use crate::check::model::Subject;
+use crate::check::specs::{PIPELINE, SHARE_MINING};
 use crate::check::written::setting_text;
-use crate::check::{System, check_line, reference};
+use crate::check::{Kinds, System, check_line, reference, setting_page};
 use crate::error::{Error, Kind, Result};
 use crate::lang::codes;
+use crate::lang::diagnostic::did_you_mean;
 use crate::lang::verb::Verb;
 use crate::model::spec::Settings;
 
@@ -112,7 +114,7 @@ impl Engine {
                 let count = count.unwrap_or(AUDIT_SHOWN).min(AUDIT_SHOWN_MAX);
                 Reply::Audit { entries: self.audit.last(count as usize)? }
             }
-            Command::Help { about } => Reply::Text { text: help(about.as_deref())? },
+            Command::Help { about } => Reply::Text { text: help(about.as_deref(), self.registry.kinds())? },
             Command::Explain { word } => Reply::Text { text: self.explain(word)? },
             Command::Tail { .. } => {
                 return Err(Error::new(Kind::Refused, "a command has one answer, and `tail` has no end")
@@ -247,21 +249,28 @@ fn not_open(name: &str) -> Error {
         .advice("`status` says what does; a mine runs from its first pipeline on")
 }
 
-/// Every verb, or one in full.
-fn help(about: Option<&str>) -> Result<String> {
+/// Every verb, or one in full, or what a setting means.
+fn help(about: Option<&str>, kinds: &Kinds) -> Result<String> {
     let Some(word) = about else {
         let width = Verb::ALL.iter().map(|verb| verb.as_str().len()).max().unwrap_or(0);
         let line = |verb: &Verb| format!("{:width$}  {}\n", verb.as_str(), verb.meaning());
-        return Ok(Verb::ALL.iter().map(line).collect::<String>() + "\n`help VERB` shows how it is written.");
+        let verbs: String = Verb::ALL.iter().map(line).collect();
+        return Ok(verbs + "\n`help VERB` shows how it is written, `help SETTING` what a setting means.");
     };
-    let verb = Verb::find(word).ok_or_else(|| {
-        let verbs = || Verb::ALL.iter().map(|verb| verb.as_str());
-        let error = Error::new(Kind::Refused, format!("there is no command {word}"));
-        match crate::lang::diagnostic::did_you_mean(word, verbs()) {
-            Some(near) => error.advice(format!("did you mean {near}?")),
-            None => error.advice(format!("the commands are {}", verbs().collect::<Vec<_>>().join(", "))),
-        }
-    })?;
-    let usage: String = verb.usage().lines().map(|line| format!("    {line}\n")).collect();
-    Ok(format!("{}\n\n{usage}", verb.meaning()))
+    // `start` is both.
+    let verb = Verb::find(word).map(|verb| {
+        let usage: String = verb.usage().lines().map(|line| format!("    {line}\n")).collect();
+        format!("{}\n\n{usage}", verb.meaning())
+    });
+    let pages: Vec<String> = verb.into_iter().chain(setting_page(word, kinds)).collect();
+    if !pages.is_empty() {
+        return Ok(pages.join("\n"));
+    }
+    let verbs = || Verb::ALL.iter().map(|verb| verb.as_str());
+    let settings = kinds.setting_lists().chain([SHARE_MINING, PIPELINE]).flatten().map(|spec| spec.key);
+    let error = Error::new(Kind::Refused, format!("there is no command and no setting {word}"));
+    Err(match did_you_mean(word, verbs().chain(settings)) {
+        Some(near) => error.advice(format!("did you mean {near}?")),
+        None => error.advice(format!("the commands are {}", verbs().collect::<Vec<_>>().join(", "))),
+    })
 }

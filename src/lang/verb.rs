@@ -47,7 +47,7 @@ verbs! {
     Apply = "apply", "apply\napply \"FILE\"", "Makes what runs equal to a script: the one that runs, read again, or another.";
     Diff = "diff", "diff\ndiff \"FILE\"", "Shows what `apply` would change, and changes nothing.";
     Audit = "audit", "audit\naudit COUNT", "Lists the last commands that changed something: when, by which door, how they went.";
-    Help = "help", "help\nhelp VERB", "Says how commands are written.";
+    Help = "help", "help\nhelp VERB\nhelp SETTING", "Says how commands are written, and what settings mean.";
     Explain = "explain", "explain E0203\nexplain mysql", "Prints the page of a code, or the settings of a kind.";
     Tail = "tail", "tail shop.orders", "Follows changes as they come.";
 }

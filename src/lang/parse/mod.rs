@@ -83,6 +83,17 @@ pub fn is_unfinished(text: &str) -> bool {
     })
 }
 
+/// Whether a command breaks off within brackets or braces, so that a prompt should ask for another line. A blank line ends
+/// it, whatever is open.
+pub fn is_line_unfinished(text: &str) -> bool {
+    let last = text.rsplit('\n').next().unwrap_or_default();
+    if text.contains('\n') && last.trim().is_empty() {
+        return false;
+    }
+    let (_, findings) = parse_line(SourceId::default(), text);
+    findings.iter().any(|finding| matches!(finding.code, Code::E0103 | Code::E0109))
+}
+
 /// Words that cannot name connections, pipelines and `let` values.
 pub fn is_reserved(word: &str) -> bool {
     wrong::STATEMENT_WORDS.contains(&word)
