@@ -5,6 +5,7 @@ pub mod backoff;
 pub mod counts;
 pub mod event;
 pub mod feed;
+mod full_rows;
 pub mod hub;
 pub mod look;
 pub mod mine;
