@@ -17,6 +17,8 @@ mod world;
 mod cases;
 #[path = "live/direct.rs"]
 mod direct;
+#[path = "live/full_rows.rs"]
+mod full_rows;
 #[path = "live/mongodb.rs"]
 mod in_mongodb;
 #[path = "live/refusals.rs"]

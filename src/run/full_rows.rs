@@ -46,6 +46,16 @@ pub(super) struct Outgoing<'a> {
 /// The cells of a row: `None` when absent, `Some(None)` for NULL.
 type Cells<'a> = Vec<Option<Option<&'a [u8]>>>;
 
+/// The key of a row, as an image that has nothing else.
+type Key = (SchemaNo, Vec<u8>);
+
+/// What was read for a window.
+struct Found {
+    rows: HashMap<Key, Row>,
+    /// Where rows have moved within the window.
+    moved: HashMap<Key, Key>,
+}
+
 /// An entry, and what is known of the new row when it lacks something.
 struct Item<'a> {
     bytes: Range<usize>,
@@ -61,6 +71,8 @@ struct Lacking<'a> {
     copied: bool,
     /// An image of the key alone; `None` when nothing has to be read, or nothing can.
     key: Option<Vec<u8>>,
+    /// The same of the old row, where that had another key.
+    moved_from: Option<Vec<u8>>,
 }
 
 impl FullRows {
@@ -137,7 +149,7 @@ impl FullRows {
         builder: &mut BlockBuilder,
         out: &mut Outgoing<'_>,
     ) -> Result<()> {
-        let found = self.read(&window).await?;
+        let found = Found::of(&window, self.read(&window).await?);
         for item in window {
             match &item.lacking {
                 Some(lacking) => lacking.write(&item.entry, &block.payload[item.bytes], &found, builder),
@@ -157,7 +169,7 @@ impl FullRows {
     }
 
     /// The rows as they are now, by schema and key.
-    async fn read(&mut self, window: &[Item<'_>]) -> Result<HashMap<(SchemaNo, Vec<u8>), Row>> {
+    async fn read(&mut self, window: &[Item<'_>]) -> Result<HashMap<Key, Row>> {
         let mut wanted: HashMap<SchemaNo, HashMap<&[u8], Row>> = HashMap::new();
         for lacking in window.iter().filter_map(|item| item.lacking.as_ref()) {
             let Some(key) = &lacking.key else { continue };
@@ -214,6 +226,30 @@ impl<'a> Outgoing<'a> {
     }
 }
 
+impl Found {
+    fn of(window: &[Item<'_>], rows: HashMap<Key, Row>) -> Found {
+        let lacking = window.iter().filter_map(|item| item.lacking.as_ref());
+        let moved = lacking.filter_map(|lacking| {
+            let no = lacking.change.schema;
+            Some(((no, lacking.moved_from.clone()?), (no, lacking.key.clone()?)))
+        });
+        Found { moved: moved.collect(), rows }
+    }
+
+    /// The row that has this key, or had it before it moved.
+    fn get(&self, key: Key) -> Option<&Row> {
+        let mut key = &key;
+        // Rows may move in circles.
+        for _ in 0..=self.moved.len() {
+            if let Some(row) = self.rows.get(key) {
+                return Some(row);
+            }
+            key = self.moved.get(key)?;
+        }
+        None
+    }
+}
+
 impl<'a> Item<'a> {
     fn of(bytes: Range<usize>, entry: Entry<'a>, schemas: &'a SchemaBook) -> Result<Item<'a>> {
         let Entry::Change(change) = entry else { return Ok(Item { bytes, entry, lacking: None }) };
@@ -233,20 +269,16 @@ impl<'a> Item<'a> {
             }
         }
         let key = if cells.iter().all(Option::is_some) { None } else { key_of(schema, &cells) };
-        let lacking = Some(Lacking { change, schema, cells, copied, key });
+        let moved_from = change.before.and_then(|before| key_of(schema, &raw(schema, before)));
+        let moved_from = moved_from.filter(|old| key.as_ref().is_some_and(|key| key != old));
+        let lacking = Some(Lacking { change, schema, cells, copied, key, moved_from });
         Ok(Item { bytes, entry, lacking })
     }
 }
 
 impl Lacking<'_> {
-    fn write(
-        &self,
-        entry: &Entry<'_>,
-        bytes: &[u8],
-        found: &HashMap<(SchemaNo, Vec<u8>), Row>,
-        builder: &mut BlockBuilder,
-    ) {
-        let row = self.key.as_ref().and_then(|key| found.get(&(self.change.schema, key.clone())));
+    fn write(&self, entry: &Entry<'_>, bytes: &[u8], found: &Found, builder: &mut BlockBuilder) {
+        let row = self.key.as_ref().and_then(|key| found.get((self.change.schema, key.clone())));
         let read = row.map(|row| raw(self.schema, &row.image));
         let mut cells = self.cells.clone();
         let mut late = vec![0; cells.len().div_ceil(8)];
