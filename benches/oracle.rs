@@ -155,5 +155,5 @@ fn price(id: i64) -> String {
 }
 
 fn cursor(next: u64) -> Cursor {
-    Cursor { source: String::new(), log: None, next: Seq(next), position: None }
+    Cursor { source: String::new(), log: None, next: Seq(next), position: None, direct: None }
 }

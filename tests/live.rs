@@ -31,3 +31,5 @@ mod retention;
 mod sharing;
 #[path = "live/storms.rs"]
 mod storms;
+#[path = "live/tables.rs"]
+mod tables;

@@ -18,6 +18,8 @@ mod world;
 mod control;
 #[path = "runtime/delivery.rs"]
 mod delivery;
+#[path = "runtime/fallback.rs"]
+mod fallback;
 #[path = "runtime/figures.rs"]
 mod figures;
 #[path = "runtime/mining.rs"]

@@ -123,6 +123,7 @@ fn null_route(live: &Live, load: &Load, number: u32) -> Arc<Route> {
         retries_max: Some(0),
         aside: None,
         skips: lode::run::skip::Skips::default(),
+        fallback: None,
         clock: Clock::default(),
     };
     Route::new(parts, Events::default())

@@ -56,12 +56,8 @@ impl<'a> Checker<'a> {
             Some((format!("{key} = {word}"), *block.places.get(key)?))
         };
         let snapshot = chosen("snapshot", "never");
-        let direct = chosen("on_mine_failure", "wait");
         if let Some((what, span)) = snapshot {
             self.refuses_run(&what, "rows that were there before the log begins are not copied; copy them by other means and leave the setting out", span);
-        }
-        if let Some((what, span)) = direct {
-            self.refuses_run(&what, "a pipeline waits for its mine; leave the setting out", span);
         }
         block.settings
     }

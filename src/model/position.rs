@@ -1,7 +1,10 @@
 //! Places: in a source's change log, and in lode's own.
 
-use serde::{Deserialize, Serialize};
 use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::table::TableSelection;
 
 /// Number of an entry in a log. Dense: each entry has the number after the one before it; the first is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -92,6 +95,26 @@ pub struct Cursor {
     pub next: Seq,
     /// The same place in the source's own log; `None` before the first transaction was seen.
     pub position: Option<Position>,
+    /// The source itself was read while the log was not written: `position` lies ahead of `next`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub direct: Option<Direct>,
+}
+
+/// What it means that a route with a place in a log has read the source itself: of what follows `next`, the transactions up
+/// to `position` are applied, too. That does not count for pieces of a catch-up, which come later than their changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Direct {
+    /// Tables that were not read there, as they were paused in the log.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub without: Vec<TableSelection>,
+}
+
+impl Cursor {
+    /// The log in which the changes behind this cursor have the numbers that they come with. `None` when they are read from
+    /// the source, where numbers may be others the next time.
+    pub fn numbered_in(&self) -> Option<LogEpoch> {
+        if self.direct.is_some() { None } else { self.log }
+    }
 }
 
 #[cfg(test)]

@@ -50,7 +50,7 @@ pub struct Counts {
 }
 
 /// What a log was given of its tables.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CountFigures {
     /// The first entry that is counted: 0, unless the file with the totals was lost.
     pub since: Seq,
@@ -65,7 +65,7 @@ pub struct CountFigures {
 }
 
 /// What a log was given of one table.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TableFigures {
     /// The table.
     pub table: String,
@@ -194,8 +194,10 @@ impl Counts {
     }
 
     /// The first entry that is not counted yet, and must not be dropped before it is.
-    pub fn missing(&self) -> Option<Seq> {
-        self.totals().missing.first().map(|range| range.start)
+    pub fn missing(&self) -> Seq {
+        let totals = self.totals();
+        // What an append has just made durable, and its writer was not told, is counted later, too.
+        totals.missing.first().map_or(totals.next, |range| range.start)
     }
 
     /// Counts a piece of what is missing; false when nothing is. What the log no longer has, or cannot read, is given up:

@@ -9,6 +9,7 @@ use tracing::warn;
 use super::aside::AsideFile;
 use super::backoff::Backoff;
 use super::event::Event;
+use super::fallback::{Fallback, Passed};
 use super::feed::{Feed, Next};
 use super::mine::MineState;
 use super::route::{PATIENCE, Route, RouteState};
@@ -17,7 +18,7 @@ use super::skip::{Skip, Spot};
 use super::stages::Stages;
 use super::waiting::{Waiting, Whole};
 use crate::error::{Error, Kind, Result};
-use crate::model::block::{Block, ChangeEntry, Entry, SchemaBook, parse_schema};
+use crate::model::block::{Block, ChangeEntry, Entry, SchemaBook, parse_coverage, parse_schema};
 use crate::model::change::{Batch, Change, Tables};
 use crate::model::position::{Cursor, Seq};
 use crate::model::schema::{SchemaNo, TableSchema};
@@ -32,6 +33,10 @@ const HELD_BYTES_MAX: usize = 32 << 20;
 pub(super) enum Ended {
     ByWish,
     BySource,
+    /// The mine is away, and the source is to be read; or the other way round.
+    Switched,
+    /// The source cannot be read in the mine's stead.
+    SourceAway(Error),
 }
 
 /// What a session knows of the change that it failed on.
@@ -53,7 +58,7 @@ pub(super) struct Delivery<'a> {
     /// For each schema number seen: the schema when its table is wanted.
     tables: Arc<Tables>,
     stages: Stages,
-    sink: &'a mut dyn Sink,
+    sink: &'a mut (dyn Sink + 'static),
     /// The first entry that was not looked at yet.
     next: Seq,
     /// When the source executed the change that was looked at last.
@@ -67,6 +72,11 @@ pub(super) struct Delivery<'a> {
     counted: Counted,
     /// Where the route is.
     durable: Cursor,
+    /// What the route has read at the source; left out where it lies in the log.
+    passed: Option<Passed>,
+    /// The entries up to the next commit are a piece of a catch-up.
+    is_piece: bool,
+    fallback: Option<&'a mut Fallback>,
     /// Changes that are left out.
     skips: Vec<Skip>,
     /// Changes that go to the sink one by one, as one of them is what it rejected.
@@ -116,9 +126,13 @@ impl<'a> Delivery<'a> {
         listener: &'a Listener,
         backoff: &'a mut Backoff,
         (feed, cursor): (Feed, Cursor),
-        (stages, sink): (Stages, &'a mut dyn Sink),
+        (stages, sink): (Stages, &'a mut (dyn Sink + 'static)),
         suspects: Option<(u64, u64)>,
+        (passed, fallback): (Option<Passed>, Option<&'a mut Fallback>),
     ) -> Result<Self> {
+        let mut skips = route.parts().skips.ahead_of(&cursor)?;
+        // What was counted at the source is not counted in a log: there may be pieces of a catch-up in between.
+        skips.retain(|skip| matches!(skip.spot, Spot::Place { .. }) == matches!(feed, Feed::Direct(_)));
         Ok(Delivery {
             route,
             listener,
@@ -134,7 +148,10 @@ impl<'a> Delivery<'a> {
             waiting: Waiting::default(),
             unproven: Unproven::default(),
             counted: Counted::default(),
-            skips: route.parts().skips.ahead_of(&cursor)?,
+            passed,
+            is_piece: false,
+            fallback,
+            skips,
             durable: cursor,
             suspects,
             aside: route.parts().aside.clone().map(AsideFile::new),
@@ -153,7 +170,11 @@ impl<'a> Delivery<'a> {
                 self.flush().await?;
                 return Ok(Ended::ByWish);
             }
-            match self.feed.next(PATIENCE).await? {
+            let next = match self.feed.next(PATIENCE).await {
+                Err(error) if self.feed.is_beside_log() => return Ok(Ended::SourceAway(error)),
+                next => next?,
+            };
+            match next {
                 Next::Block(block) => {
                     self.take(&block).await?;
                     if !self.feed.has_more() && (!self.waiting.is_empty() || self.unproven.parts > 0) {
@@ -179,6 +200,25 @@ impl<'a> Delivery<'a> {
             if self.moved_at.elapsed() >= self.route.parts().cursor_interval {
                 self.flush().await?;
             }
+            if self.is_to_switch() {
+                self.flush().await?;
+                return Ok(Ended::Switched);
+            }
+        }
+    }
+
+    /// Whether the route is to read the source in its mine's stead, or the log again.
+    fn is_to_switch(&mut self) -> bool {
+        let Some(fallback) = &mut self.fallback else { return false };
+        match &self.feed {
+            Feed::Log(_) => {
+                let has_all = self.feed.tail() == Some(self.next);
+                fallback.mine_is_away() && has_all && !self.feed.has_more()
+            }
+            Feed::Direct(_) => match &self.durable.position {
+                Some(position) => fallback.goes_back(position, self.route.progress().commit_time_ms()),
+                None => false,
+            },
         }
     }
 
@@ -199,7 +239,10 @@ impl<'a> Delivery<'a> {
             }
             match entry {
                 Entry::Change(change) => {
-                    if self.is_wanted(change.schema)? {
+                    if !self.is_wanted(change.schema)? {
+                    } else if self.passed.is_some() && self.was_read_at_source(seq, &change)? {
+                        self.waiting.leave_out();
+                    } else {
                         if self.is_full() {
                             self.flush_full().await?;
                             if self.listener.wish() == Wish::Stop {
@@ -233,6 +276,7 @@ impl<'a> Delivery<'a> {
                 }
                 Entry::Commit { time_ms, offset, file, gtid } => {
                     self.next = seq.plus(1);
+                    self.is_piece = false;
                     self.counted.whole = self.counted.read;
                     let position = self.waiting.commit(block, end, self.next, time_ms);
                     // Transactions may be small and many: the texts of the one before are written over.
@@ -250,7 +294,9 @@ impl<'a> Delivery<'a> {
                     let schema = parse_schema(json).map_err(|_| malformed(seq))?;
                     self.schemas.learn(no, schema).map_err(|_| malformed(seq))?;
                 }
-                Entry::Coverage(_) => {}
+                Entry::Coverage(json) => {
+                    self.is_piece = parse_coverage(json).map_err(|_| malformed(seq))?.is_catch_up();
+                }
             }
             self.next = seq.plus(1);
         }
@@ -277,6 +323,13 @@ impl<'a> Delivery<'a> {
             tables.push(wanted.then(|| Arc::new(TableSchema::clone(schema))));
         }
         Ok(tables.last().is_some_and(Option::is_some))
+    }
+
+    /// Whether the route has read this change of the log at the source already.
+    fn was_read_at_source(&self, seq: Seq, entry: &ChangeEntry<'_>) -> Result<bool> {
+        let Some(passed) = self.passed.as_ref().filter(|passed| seq < passed.until) else { return Ok(false) };
+        let table = &self.table(seq, entry)?.name;
+        Ok(!self.is_piece && !passed.lacks(&table.database, &table.table))
     }
 
     /// Sends one change through the stages.
@@ -405,7 +458,14 @@ impl<'a> Delivery<'a> {
         let Some(Whole { changes, next, position, time_ms }) = self.waiting.take_whole() else {
             return Ok(());
         };
-        let cursor = self.feed.cursor(next, position);
+        let mut cursor = self.feed.cursor(next, position);
+        match &self.passed {
+            Some(passed) if next < passed.until => {
+                cursor.position = Some(passed.position.clone());
+                cursor.direct = Some(passed.direct.clone());
+            }
+            _ => self.passed = None,
+        }
         self.write(Batch { changes, cursor: Some(cursor) }, self.counted.whole).await?;
         self.backoff.succeeded();
         self.route.progress().committed(time_ms, self.route.parts().clock.now_ms());
@@ -438,7 +498,7 @@ impl<'a> Delivery<'a> {
             let Unproven { changes, rows, .. } = std::mem::take(&mut self.unproven);
             self.route.progress().add_written(changes, rows);
             self.durable.clone_from(durable.cursor());
-            self.route.progress().durable(self.durable.next, self.durable.position.clone());
+            self.route.progress().at(&self.durable);
             self.counted.durable = upto;
         }
         Ok(())
@@ -458,6 +518,12 @@ impl<'a> Delivery<'a> {
 
     fn quiet_state(&self) -> RouteState {
         let Some(mine) = self.route.parts().origin.mine() else { return RouteState::Running };
+        if self.feed.is_beside_log() {
+            return RouteState::Running;
+        }
+        if let Some(trouble) = self.fallback.as_ref().and_then(|fallback| fallback.trouble()) {
+            return RouteState::Waiting { reason: trouble.to_owned() };
+        }
         let name = mine.name();
         let reason = match &*mine.state().borrow() {
             MineState::Idle | MineState::Starting => format!("mine {name} is starting"),

@@ -74,12 +74,18 @@ impl Origin {
                     }
                 };
                 let source = log.source_id().unwrap_or_default();
-                Ok(Cursor { source, log: Some(log.epoch()), next, position: None })
+                Ok(Cursor { source, log: Some(log.epoch()), next, position: None, direct: None })
             }
             Origin::Direct { source, .. } => {
                 let identity = source.identify().await?;
                 let position = source.resolve(&start.unwrap_or_else(|| source.default_start())).await?;
-                Ok(Cursor { source: identity.id, log: None, next: Seq(0), position: Some(position) })
+                Ok(Cursor {
+                    source: identity.id,
+                    log: None,
+                    next: Seq(0),
+                    position: Some(position),
+                    direct: None,
+                })
             }
         }
     }
@@ -104,11 +110,10 @@ impl Origin {
                 let identity = source.identify().await?;
                 let position = direct_position(cursor, &identity.id)?;
                 let stream = source.open(position, TableSelection::of(tables.clone())).await?;
-                let builder = BlockBuilder::new(cursor.next, SchemaBook::default());
-                let source = identity.id;
-                let last = Progress::Idle;
-                let feed = DirectFeed { source, stream, builder, last, failed: None };
-                Ok(Feed::Direct(Box::new(feed)))
+                // Numbers given here are not the log's, even if an earlier session read one.
+                let place =
+                    Cursor { source: identity.id, log: None, position: None, direct: None, ..cursor.clone() };
+                Ok(Feed::Direct(Box::new(DirectFeed::new(stream, place, false))))
             }
         }
     }
@@ -143,6 +148,13 @@ fn direct_position<'a>(cursor: &'a Cursor, identity: &str) -> Result<&'a Positio
         .advice(
             "point the connection to the former server, or give the pipeline another name to begin anew",
         ));
+    }
+    if cursor.direct.as_ref().is_some_and(|direct| !direct.without.is_empty()) {
+        return Err(Error::new(
+            Kind::Gap,
+            "the cursor was written by a pipeline that read a log in which some of its tables were paused",
+        )
+        .advice("read through shared mining again, or give the pipeline another name to begin anew"));
     }
     cursor.position.as_ref().ok_or_else(|| {
         Error::new(
@@ -193,15 +205,22 @@ impl Feed {
 
     /// The cursor of a place in this feed.
     pub fn cursor(&self, next: Seq, position: Position) -> Cursor {
-        let (source, log) = match self {
+        match self {
             Feed::Log(feed) => {
                 let log = feed.mine.log();
-                (log.source_id().unwrap_or_default(), Some(log.epoch()))
+                let (source, log) = (log.source_id().unwrap_or_default(), Some(log.epoch()));
+                Cursor { source, log, next, position: Some(position), direct: None }
             }
-            // Numbers given here are not the log's, even if an earlier session read one.
-            Feed::Direct(feed) => (feed.source.clone(), None),
-        };
-        Cursor { source, log, next, position: Some(position) }
+            Feed::Direct(feed) => {
+                let next = if feed.is_beside_log { feed.place.next } else { next };
+                Cursor { next, position: Some(position), ..feed.place.clone() }
+            }
+        }
+    }
+
+    /// Whether the source is read though the route has a place in a log.
+    pub fn is_beside_log(&self) -> bool {
+        matches!(self, Feed::Direct(feed) if feed.is_beside_log)
     }
 }
 
@@ -252,7 +271,10 @@ impl LogFeed {
 
 /// Reads a source for one route alone.
 pub struct DirectFeed {
-    source: String,
+    /// What its cursors have in common.
+    place: Cursor,
+    /// Whether they keep their place in a log.
+    is_beside_log: bool,
     stream: Box<dyn ChangeStream>,
     builder: BlockBuilder,
     last: Progress,
@@ -261,6 +283,16 @@ pub struct DirectFeed {
 }
 
 impl DirectFeed {
+    fn new(stream: Box<dyn ChangeStream>, place: Cursor, is_beside_log: bool) -> DirectFeed {
+        let builder = BlockBuilder::new(place.next, SchemaBook::default());
+        DirectFeed { place, is_beside_log, stream, builder, last: Progress::Idle, failed: None }
+    }
+
+    /// A feed whose cursors keep the place in the log that `place` has.
+    pub(super) fn beside_log(stream: Box<dyn ChangeStream>, place: Cursor) -> DirectFeed {
+        DirectFeed::new(stream, place, true)
+    }
+
     async fn next(&mut self, patience: Duration) -> Result<Next> {
         if self.last != Progress::End && self.failed.is_none() {
             match self.stream.fill(&mut self.builder, DIRECT_BYTES, patience).await {

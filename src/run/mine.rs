@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
@@ -73,7 +73,7 @@ pub struct Mine {
 }
 
 /// What a mine is doing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum MineState {
     /// Made, and not started yet.
@@ -261,7 +261,7 @@ impl Mine {
         if let Err(error) = self.counts.save() {
             warn!(mine = self.name(), "the number of changes could not be noted: {error}");
         }
-        self.log().retain(keep, needed.into_iter().chain(uncounted).min()).await
+        self.log().retain(keep, needed.into_iter().chain([uncounted]).min()).await
     }
 
     /// Returns when the log is full, or its policy has changed. Cancel-safe.
@@ -302,6 +302,23 @@ impl Mine {
             }
             mine.enter(state);
         })
+    }
+
+    /// Starts mining as [`start`](Self::start) does, when `former`, the task of a mine of the same log, has ended: a log
+    /// has one writer.
+    pub fn start_after(self: &Arc<Self>, former: JoinHandle<()>, listener: Listener) -> JoinHandle<()> {
+        self.enter(MineState::Starting);
+        let mine = Arc::clone(self);
+        tokio::spawn(async move {
+            // A mine that panicked has nothing more to say, and writes no more.
+            let _ = former.await;
+            let _ = mine.start(listener).await;
+        })
+    }
+
+    /// Notes that it was stopped before it was started.
+    pub fn rest(&self) {
+        self.enter(MineState::Stopped);
     }
 
     /// Mines until there is nothing more to do, and tells why.

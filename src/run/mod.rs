@@ -23,6 +23,7 @@ pub mod state_file;
 
 mod catch_up;
 mod delivery;
+mod fallback;
 mod session;
 mod start_point;
 mod tables;

@@ -4,12 +4,12 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::rate::{Rate, RowRate};
 use crate::model::block::Block;
-use crate::model::position::{Position, Seq};
+use crate::model::position::{Cursor, Position, Seq};
 
 const NEVER: i64 = i64::MIN;
 
@@ -127,6 +127,7 @@ pub struct RouteProgress {
     rate: Mutex<RowRate>,
     position: Mutex<Option<Position>>,
     has_let_go: AtomicBool,
+    is_direct: AtomicBool,
 }
 
 impl Default for RouteProgress {
@@ -146,6 +147,7 @@ impl Default for RouteProgress {
             rate: Mutex::new(RowRate::rows(0)),
             position: Mutex::new(None),
             has_let_go: AtomicBool::new(false),
+            is_direct: AtomicBool::new(false),
         }
     }
 }
@@ -173,17 +175,25 @@ impl RouteProgress {
         self.retries.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Notes that everything before `next` is durable in the sink.
-    pub fn durable(&self, next: Seq, position: Option<Position>) {
-        self.durable_next.store(next.0, Ordering::Release);
-        self.delivered_next.fetch_max(next.0, Ordering::Relaxed);
-        *self.position.lock().unwrap_or_else(PoisonError::into_inner) = position;
+    /// Notes that a cursor is durable in the sink.
+    pub fn at(&self, cursor: &Cursor) {
+        self.is_direct.store(cursor.direct.is_some(), Ordering::Release);
+        self.durable_next.store(cursor.next.0, Ordering::Release);
+        if cursor.direct.is_none() {
+            self.delivered_next.fetch_max(cursor.next.0, Ordering::Relaxed);
+        }
+        self.position.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&cursor.position);
     }
 
-    /// Notes that a session of the route begins at `next`.
-    pub fn begins_at(&self, next: Seq, position: Option<Position>) {
-        self.durable(next, position);
-        self.has_all_before(next);
+    /// Whether the route is ahead of its place in the log, as it has read the source itself.
+    pub fn is_direct(&self) -> bool {
+        self.is_direct.load(Ordering::Acquire)
+    }
+
+    /// Notes that a session of the route begins at `cursor`.
+    pub fn begins_at(&self, cursor: &Cursor) {
+        self.at(cursor);
+        self.has_all_before(cursor.next);
     }
 
     /// Notes that changes wait for the sink, the oldest of them executed at `time_ms`.
@@ -254,7 +264,7 @@ impl RouteProgress {
 }
 
 /// What one route has done since it was made.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct RouteFigures {
     /// Changes of its tables that were read.
     pub changes_read: u64,

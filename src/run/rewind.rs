@@ -36,7 +36,7 @@ impl Origin {
                 let log = mine.log().as_ref();
                 let (next, position) = find(log, to).await?;
                 let source = log.source_id().unwrap_or_default();
-                Ok(Cursor { source, log: Some(log.epoch()), next, position })
+                Ok(Cursor { source, log: Some(log.epoch()), next, position, direct: None })
             }
             Origin::Direct { source, .. } => direct_place(source, to).await,
         }
@@ -56,7 +56,7 @@ async fn direct_place(source: &Arc<dyn Source>, to: &RewindTo) -> Result<Cursor>
     };
     let identity = source.identify().await?;
     let position = source.resolve(start).await?;
-    Ok(Cursor { source: identity.id, log: None, next: Seq(0), position: Some(position) })
+    Ok(Cursor { source: identity.id, log: None, next: Seq(0), position: Some(position), direct: None })
 }
 
 /// The place in a log, with the source's position there where that was seen.

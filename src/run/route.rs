@@ -4,14 +4,17 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::backoff::Backoff;
 use super::delivery::{Delivery, Ended, Failing, write};
 use super::event::{Event, Events, FAILURES};
+use super::fallback::{Fallback, Passed, RETURN_PATIENCE, has_come_to};
 use super::feed::Origin;
+use super::mine::Mine;
 use super::progress::RouteProgress;
 use super::signal::{Listener, Wish};
 use super::skip::{Skip, Skips};
@@ -19,11 +22,12 @@ use super::stages::Stages;
 use crate::error::{Error, Kind, Result};
 use crate::model::change::{Batch, Changes};
 use crate::model::clock::Clock;
-use crate::model::position::{Cursor, Seq};
+use crate::model::position::{Cursor, Position, Seq};
 use crate::model::spec::Start;
 use crate::model::table::TableSet;
 use crate::plan::StagePlan;
 use crate::sink::{Sink, SinkKind, SinkRoute};
+use crate::source::Source;
 
 /// How long a quiet feed is listened to before new wishes are looked at.
 pub(super) const PATIENCE: Duration = Duration::from_millis(200);
@@ -43,6 +47,8 @@ pub struct RouteParts {
     pub tables: TableSet,
     /// Where changes come from.
     pub origin: Origin,
+    /// The source, when it is to be read while the mine of `origin` is away.
+    pub fallback: Option<Arc<dyn Source>>,
     /// What happens to them.
     pub stages: Vec<StagePlan>,
     /// Where they go.
@@ -79,7 +85,7 @@ pub struct Route {
 }
 
 /// What a route is doing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum RouteState {
     /// Made, and not started yet.
@@ -163,6 +169,9 @@ impl Route {
     /// the sink was opened, and until then the first change since the start is read.
     pub fn lag_ms(&self) -> Option<i64> {
         let mine = self.parts.origin.mine()?;
+        if self.progress.is_direct() {
+            return None;
+        }
         let tail = mine.hub().tail().borrow().clone();
         let next = self.progress.delivered_next();
         if next >= tail.next {
@@ -203,6 +212,9 @@ impl Route {
     pub async fn run(self: Arc<Self>, mut listener: Listener) {
         let mut backoff = Backoff::default();
         let (mut suspects, mut searches) = (None, 0);
+        let mine = self.parts.origin.mine().cloned();
+        let source = self.parts.fallback.clone();
+        let mut fallback = mine.zip(source).map(|(mine, source)| Fallback::new(mine, source));
         loop {
             if listener.wish() == Wish::Stop {
                 return self.enter(RouteState::Stopped);
@@ -212,7 +224,7 @@ impl Route {
             let overdue = overdue(listener.clone());
             let ended = tokio::select! {
                 biased;
-                ended = self.session(&mut listener, &mut backoff, suspects.take()) => ended,
+                ended = self.session(&mut listener, &mut backoff, suspects.take(), fallback.as_mut()) => ended,
                 () = overdue => {
                     warn!(
                         pipeline = self.parts.pipeline,
@@ -225,6 +237,18 @@ impl Route {
             let error = match ended {
                 Ok(Ended::ByWish) => return self.enter(RouteState::Stopped),
                 Ok(Ended::BySource) => return self.enter(RouteState::Finished),
+                Ok(Ended::Switched) => continue,
+                Ok(Ended::SourceAway(error)) => {
+                    if let Some(fallback) = &mut fallback {
+                        fallback.failed(&error);
+                    }
+                    warn!(
+                        pipeline = self.parts.pipeline,
+                        route = self.parts.sink.key,
+                        "the source cannot be read while the mine is away: {error}"
+                    );
+                    continue;
+                }
                 Err(error) => error,
             };
             let failing = std::mem::take(&mut *self.failing.lock().unwrap_or_else(PoisonError::into_inner));
@@ -294,7 +318,7 @@ impl Route {
     }
 
     /// Where its sink is.
-    fn place(&self) -> (Seq, Option<crate::model::position::Position>) {
+    fn place(&self) -> (Seq, Option<Position>) {
         let figures = self.progress.figures();
         (figures.next, figures.position)
     }
@@ -317,6 +341,7 @@ impl Route {
         listener: &mut Listener,
         backoff: &mut Backoff,
         suspects: Option<(u64, u64)>,
+        fallback: Option<&mut Fallback>,
     ) -> Result<Ended> {
         let parts = &self.parts;
         let stages = Stages::compile(&parts.stages, &parts.source_name).map_err(|error| {
@@ -325,7 +350,7 @@ impl Route {
             advice.into_iter().fold(error, Error::advice)
         })?;
         let mut sink = parts.sink_kind.sink(parts.sink.clone())?;
-        let ended = self.deliver((stages, sink.as_mut()), listener, backoff, suspects).await;
+        let ended = self.deliver((stages, sink.as_mut()), (listener, backoff), suspects, fallback).await;
         // A sink that failed is closed as well as it can be; the first error is the one that counts.
         let closed = sink.close().await;
         let ended = ended?;
@@ -336,15 +361,15 @@ impl Route {
     /// Opens the feed behind the sink's cursor, and delivers.
     async fn deliver(
         &self,
-        (stages, sink): (Stages, &mut dyn Sink),
-        listener: &mut Listener,
-        backoff: &mut Backoff,
+        (stages, sink): (Stages, &mut (dyn Sink + 'static)),
+        (listener, backoff): (&mut Listener, &mut Backoff),
         suspects: Option<(u64, u64)>,
+        mut fallback: Option<&mut Fallback>,
     ) -> Result<Ended> {
         let parts = &self.parts;
         let Some(cursor) = listener.unless(Wish::Stop, sink.open()).await else { return Ok(Ended::ByWish) };
         let elsewhere = self.rewind.borrow().clone();
-        let cursor = match (elsewhere, cursor?) {
+        let mut cursor = match (elsewhere, cursor?) {
             (Some(elsewhere), former) => {
                 if let Some(former) = former {
                     // What lies behind the place that is left is forgotten now: on the way there again, it is met anew.
@@ -367,14 +392,89 @@ impl Route {
                 first
             }
         };
-        let Some(feed) = listener.unless(Wish::Stop, parts.origin.open(&cursor)).await else {
-            return Ok(Ended::ByWish);
+        self.progress.at(&cursor);
+        let (mut feed_at, mut passed) = (None, None);
+        if let Some(fallback) = &mut fallback
+            && fallback.begins_at_source(&cursor)
+        {
+            let opened = listener.unless(Wish::Stop, fallback.open(&cursor, &parts.tables)).await;
+            let Some(opened) = opened else { return Ok(Ended::ByWish) };
+            let (feed, place) = match opened {
+                Ok(opened) => opened,
+                Err(error) => return Ok(Ended::SourceAway(error)),
+            };
+            if place != cursor {
+                set(sink, place.clone()).await?;
+            }
+            info!(
+                pipeline = parts.pipeline,
+                route = parts.sink.key,
+                "the source is read, as the mine is away"
+            );
+            feed_at = Some((feed, place));
+        } else if let (Some(mine), Some(direct), Some(position)) =
+            (parts.origin.mine(), &cursor.direct, &cursor.position)
+        {
+            if let Some(ended) = self.meet_mine(mine, position, listener, &mut fallback).await {
+                return Ok(ended);
+            }
+            let found = listener.unless(Wish::Stop, Passed::find(mine, &cursor, position, direct)).await;
+            let Some(found) = found else { return Ok(Ended::ByWish) };
+            let found = found?;
+            if found.until == cursor.next && cursor.next == mine.hub().tail().borrow().next {
+                // Nothing came in between.
+                cursor.direct = None;
+                set(sink, cursor.clone()).await?;
+            } else {
+                passed = Some(found);
+            }
+            if let Some(fallback) = &mut fallback {
+                fallback.has_returned();
+            }
+            info!(pipeline = parts.pipeline, route = parts.sink.key, "the log is read again");
+        }
+        let (feed, cursor) = match feed_at {
+            Some(feed_at) => feed_at,
+            None => match listener.unless(Wish::Stop, parts.origin.open(&cursor)).await {
+                Some(feed) => (feed?, cursor),
+                None => return Ok(Ended::ByWish),
+            },
         };
-        let feed = feed?;
-        self.progress.begins_at(cursor.next, cursor.position.clone());
+        self.progress.begins_at(&cursor);
         info!(pipeline = parts.pipeline, route = parts.sink.key, from = cursor.next.0, "delivering");
         self.enter(RouteState::Running);
-        Delivery::new(self, listener, backoff, (feed, cursor), (stages, sink), suspects)?.run().await
+        let (fed, end) = ((feed, cursor), (stages, sink));
+        Delivery::new(self, listener, backoff, fed, end, suspects, (passed, fallback))?.run().await
+    }
+
+    /// Waits until the mine has come as far as the route, which has read the source itself; gives how the session ends
+    /// when that is not to be.
+    async fn meet_mine(
+        &self,
+        mine: &Mine,
+        position: &Position,
+        listener: &mut Listener,
+        fallback: &mut Option<&mut Fallback>,
+    ) -> Option<Ended> {
+        let (mut tail, began) = (mine.hub().tail(), Instant::now());
+        while !has_come_to(mine, position) {
+            if let Some(fallback) = fallback {
+                let is_late = began.elapsed() >= RETURN_PATIENCE;
+                if is_late {
+                    fallback.could_not_return();
+                }
+                if is_late || fallback.mine_is_away() {
+                    return Some(Ended::Switched);
+                }
+            }
+            let name = mine.name();
+            self.enter(RouteState::Waiting { reason: format!("mine {name} has not come as far yet") });
+            let moved = tokio::time::timeout(PATIENCE, tail.changed());
+            if listener.unless(Wish::Drain, moved).await.is_none() {
+                return Some(Ended::ByWish);
+            }
+        }
+        None
     }
 }
 

@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     fn cursor(log: LogEpoch, next: u64) -> Cursor {
-        Cursor { source: String::new(), log: Some(log), next: Seq(next), position: None }
+        Cursor { source: String::new(), log: Some(log), next: Seq(next), position: None, direct: None }
     }
 
     #[test]

@@ -331,7 +331,7 @@ impl Drop for Stream {
     }
 }
 
-fn schema(table: &str, extra: usize) -> TableSchema {
+pub fn schema(table: &str, extra: usize) -> TableSchema {
     let column = |name: String, ty| Column { name, ty, nullable: true };
     let number = || ColumnType::Int { bits: 64, unsigned: false };
     let mut columns = vec![column("id".into(), number()), column("value".into(), number())];

@@ -18,6 +18,7 @@ use lode::run::route::{Route, RouteParts, RouteState};
 use lode::run::signal::{Control, Wish};
 use lode::run::skip::Skips;
 use lode::sink::SinkRoute;
+use lode::source::Source;
 use lode::store::LogStore;
 use lode::store::memory::Memory;
 
@@ -103,6 +104,8 @@ pub struct Options {
     pub stages: Vec<StagePlan>,
     pub aside: Option<PathBuf>,
     pub skips: Skips,
+    /// Reads the source while the mine is away.
+    pub falls_back: bool,
 }
 
 impl Life {
@@ -141,6 +144,9 @@ impl Life {
             retries_max: options.retries_max,
             aside: options.aside,
             skips: options.skips,
+            fallback: options
+                .falls_back
+                .then(|| Arc::new(Served(Arc::clone(&self.server))) as Arc<dyn Source>),
             clock: Clock::default(),
         };
         Route::new(parts, self.events.clone())

@@ -216,7 +216,7 @@ async fn a_transaction_too_large_for_one_comes_in_parts_and_once() {
         schema("files", &[("id", INT, false), ("t", ColumnType::Text { bytes: u32::MAX }, true)], &[0], &[]);
     let words = "x".repeat(3 << 20);
     let log = Some(LogEpoch(uuid::Uuid::new_v4()));
-    let cursor = |next| Cursor { source: String::new(), log, next: Seq(next), position: None };
+    let cursor = |next| Cursor { source: String::new(), log, next: Seq(next), position: None, direct: None };
     let change = |seq: u64| Change { seq: Seq(seq), ..insert(row(&files, &[Int(seq as i64), text(&words)])) };
     let part = |seq| Batch { changes: vec![change(seq)].into(), cursor: None };
     let target = Target::mongodb().await;

@@ -315,7 +315,7 @@ pub fn part(changes: Vec<Change>) -> Batch {
 }
 
 pub fn cursor(next: u64) -> Cursor {
-    Cursor { source: String::new(), log: None, next: Seq(next), position: None }
+    Cursor { source: String::new(), log: None, next: Seq(next), position: None, direct: None }
 }
 
 pub fn text(text: &str) -> Value<'_> {

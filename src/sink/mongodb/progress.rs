@@ -20,7 +20,7 @@ pub(super) struct Progress {
     cursors: Collection<Document>,
     route: String,
     fence: i64,
-    /// The log that numbers belong to.
+    /// The log that numbers belong to; `None` where they may be others the next time.
     log: Option<LogEpoch>,
     /// Changes up to here are in the target though no cursor is behind them: parts of a transaction that is not complete.
     applied: Option<Seq>,
@@ -44,7 +44,7 @@ impl Progress {
             cursors,
             route: route.to_owned(),
             fence: document.get_i64("fence").map_err(|_| unreadable(route))?,
-            log: cursor.as_ref().and_then(|cursor| cursor.log),
+            log: cursor.as_ref().and_then(Cursor::numbered_in),
             applied: seq("applied"),
             begun: seq("begun"),
         };
@@ -88,7 +88,7 @@ impl Progress {
 
     /// What [`finish`](Self::finish) wrote is durable.
     pub fn is_durable(&mut self, cursor: &Cursor) {
-        self.log = cursor.log;
+        self.log = cursor.numbered_in();
         self.applied = None;
         self.begun = None;
     }

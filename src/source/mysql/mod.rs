@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use mysql_async::Conn;
 
 use self::decode::Flavor;
+use self::gtid::GtidSet;
 use self::live::{LiveStream, ServerId};
 use self::rows::Rows;
 use self::server::{LogFile, Server};
@@ -75,6 +76,19 @@ impl Source for MysqlSource {
     fn rows(&self) -> Result<Option<Box<dyn RowReader>>> {
         client::options(&self.connection)?;
         Ok(Some(Box::new(Rows::new(Arc::clone(&self.connection)))))
+    }
+
+    fn is_behind(&self, place: &Position, other: &Position) -> Option<bool> {
+        if place.reaches(other) || other.reaches(place) {
+            return Some(!other.reaches(place));
+        }
+        // A start point that was named by GTIDs has no file yet.
+        let (place, other) = (GtidSet::parse(&place.gtid)?, GtidSet::parse(&other.gtid)?);
+        match (place.contains(&other), other.contains(&place)) {
+            (true, other_contains) => Some(!other_contains),
+            (false, true) => Some(false),
+            (false, false) => None,
+        }
     }
 
     async fn open(&self, from: &Position, tables: TableSelection) -> Result<Box<dyn ChangeStream>> {
