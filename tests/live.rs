@@ -27,5 +27,7 @@ mod restarts;
 mod retention;
 #[path = "live/sharing.rs"]
 mod sharing;
+#[path = "live/steering.rs"]
+mod steering;
 #[path = "live/storms.rs"]
 mod storms;

@@ -8,6 +8,8 @@ pub mod status;
 
 mod tables;
 
+mod identity;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,9 +19,9 @@ use tokio::sync::{Mutex, broadcast};
 use tokio::task::JoinHandle;
 use tracing::info;
 
+use self::identity::{Home, has_default_log, part_from_twins};
 use self::registry::Registry;
 use self::status::Status;
-use crate::check::model::default_log;
 use crate::check::{self, Checked, Input, Model, System};
 use crate::error::{Error, Kind, Result, ResultExt};
 use crate::model::clock::Clock;
@@ -27,6 +29,7 @@ use crate::model::connection::Connection;
 use crate::model::spec::Settings;
 use crate::plan::build::build;
 use crate::plan::{InputPlan, MinePlan, PipelinePlan, Plan, RoutePlan, Through};
+use crate::run::claim::{Claim, Claims};
 use crate::run::event::{Event, Events};
 use crate::run::feed::Origin;
 use crate::run::mine::{Mine, MineParts, MineState};
@@ -46,8 +49,6 @@ const BATCH_ROWS: u64 = 1000;
 const CURSOR_INTERVAL: Duration = Duration::from_secs(5);
 /// How long a change of the plan waits for what it stops; the rest ends in the background.
 const HANDOVER_PATIENCE: Duration = Duration::from_secs(1);
-/// How long two connections may take to say whether they lead to one server.
-const IDENTIFY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Runs plans. All methods may be called from several tasks; those that change what runs take turns.
 pub struct Engine {
@@ -56,6 +57,7 @@ pub struct Engine {
     store: Arc<dyn LogStore>,
     clock: Clock,
     events: Events,
+    claims: Arc<Claims>,
     running: Arc<Mutex<Running>>,
 }
 
@@ -74,6 +76,8 @@ struct Running {
 
 struct RunningMine {
     plan: Arc<MinePlan>,
+    /// The name of its log, which may be that of another connection to the server.
+    log: String,
     source: Arc<dyn Source>,
     mine: Arc<Mine>,
     control: Control,
@@ -85,8 +89,9 @@ impl Engine {
     pub fn new(data_dir: impl Into<PathBuf>, registry: Registry) -> Engine {
         let data_dir = data_dir.into();
         let store = Arc::new(Embedded::new(data_dir.join("logs"), Options::default()));
-        let (clock, events, running) = (Clock::default(), Events::default(), Arc::default());
-        Engine { registry, data_dir, store, clock, events, running }
+        let (clock, events, claims, running) =
+            (Clock::default(), Events::default(), Arc::default(), Arc::default());
+        Engine { registry, data_dir, store, clock, events, claims, running }
     }
 
     /// Writes the logs in the data folder with other options.
@@ -127,10 +132,13 @@ impl Engine {
     pub async fn apply(&self, plan: Plan) -> Result<()> {
         refuse_what_cannot_run(&plan)?;
         let mut running = self.running.lock().await;
+        let parted = part_from_twins(&mut running);
         let changed: Vec<Arc<PipelinePlan>> = plan
             .pipelines
             .values()
-            .filter(|wanted| running.plan.pipelines.get(&wanted.name) != Some(wanted))
+            .filter(|wanted| {
+                running.plan.pipelines.get(&wanted.name) != Some(wanted) || parted.contains(&wanted.name)
+            })
             .cloned()
             .collect();
         let gone: Vec<String> = running
@@ -143,7 +151,7 @@ impl Engine {
             .collect();
         // What can fail comes first, so that a plan which cannot be carried out changes nothing. The new routes are known
         // to retention before the old ones are gone, too: what a changed pipeline needs stays.
-        self.open_mines(&mut running, &changed).await?;
+        self.open_mines(&mut running, &plan, &changed).await?;
         let mut started = Vec::new();
         for pipeline in &changed {
             let routes =
@@ -245,14 +253,21 @@ impl Engine {
     }
 
     /// Opens the mines that these pipelines read through and that are not there yet. Nothing is read yet.
-    async fn open_mines(&self, running: &mut Running, pipelines: &[Arc<PipelinePlan>]) -> Result<()> {
+    async fn open_mines(
+        &self,
+        running: &mut Running,
+        wanted: &Plan,
+        pipelines: &[Arc<PipelinePlan>],
+    ) -> Result<()> {
         for input in pipelines.iter().flat_map(|pipeline| &pipeline.inputs) {
             let Through::Log(plan) = &input.through else { continue };
             if running.mine_of(plan).is_some() {
                 continue;
             }
-            let opened =
-                self.open_mine(running, plan).await.context_with(|| format!("in mine {}", plan.name))?;
+            let opened = self
+                .open_mine(running, wanted, plan)
+                .await
+                .context_with(|| format!("in mine {}", plan.name))?;
             if let Some(opened) = opened {
                 running.mines.insert(plan.connection.name.clone(), opened);
             }
@@ -261,30 +276,51 @@ impl Engine {
     }
 
     /// `None` when a running mine reads the same server into the same store already, and now serves this plan, too.
-    async fn open_mine(&self, running: &mut Running, plan: &Arc<MinePlan>) -> Result<Option<RunningMine>> {
+    async fn open_mine(
+        &self,
+        running: &mut Running,
+        wanted: &Plan,
+        plan: &Arc<MinePlan>,
+    ) -> Result<Option<RunningMine>> {
         let source = self.source(&plan.connection)?;
-        if let Some(shared) = same_server(running, plan, source.as_ref()).await {
+        let store = self.log_store(plan)?;
+        let home = self.home(running, wanted, plan, source.as_ref(), &store).await?;
+        let log = match home {
+            Home::Own(log) => log,
+            Home::Shared(shared) => {
+                info!(
+                    mine = shared,
+                    connection = plan.connection.name,
+                    "both connections lead to one server, mined once"
+                );
+                running.aliases.insert(plan.connection.name.clone(), shared);
+                return Ok(None);
+            }
+        };
+        if log != plan.log {
             info!(
-                mine = shared,
+                log,
                 connection = plan.connection.name,
-                "both connections lead to one server, mined once"
+                "the server was mined under another connection's name before"
             );
-            running.aliases.insert(plan.connection.name.clone(), shared);
-            return Ok(None);
         }
-        let log = self.log_store(plan)?.open(&plan.log).await?;
+        let opened = store.open(&log).await?;
         let parts = MineParts {
             name: plan.name.clone(),
             source: Arc::clone(&source),
-            log,
+            log: opened,
             start: plan.settings.start("start").unwrap_or_else(|| source.default_start()),
             policy: policy(&plan.settings),
             counts: Some(self.counts_file(plan)),
             clock: self.clock.clone(),
+            claim: has_default_log(plan).then(|| {
+                Claim::new(&self.claims, plan.store.as_ref().map_or("", |store| store.name.as_str()))
+            }),
         };
         let mine = Mine::new(parts, self.events.clone());
         Ok(Some(RunningMine {
             plan: Arc::clone(plan),
+            log,
             source,
             mine,
             control: Control::default(),
@@ -385,32 +421,6 @@ impl Running {
         let name = &plan.connection.name;
         self.mines.get(self.aliases.get(name).unwrap_or(name))
     }
-}
-
-/// The key of a running mine that reads the same server into the same store, when `plan` names no log of its own.
-async fn same_server(running: &Running, plan: &MinePlan, source: &dyn Source) -> Option<String> {
-    let default_log = |plan: &MinePlan| plan.log == default_log(&plan.connection.name, plan.store.is_some());
-    if !default_log(plan) {
-        return None;
-    }
-    for (key, other) in &running.mines {
-        if other.plan.store != plan.store
-            || other.plan.connection.kind != plan.connection.kind
-            || !default_log(&other.plan)
-        {
-            continue;
-        }
-        if other.plan.connection.endpoint == plan.connection.endpoint {
-            return Some(key.clone());
-        }
-        let both = async { tokio::join!(source.identify(), other.source.identify()) };
-        if let Ok((Ok(one), Ok(another))) = tokio::time::timeout(IDENTIFY_TIMEOUT, both).await
-            && one.id == another.id
-        {
-            return Some(key.clone());
-        }
-    }
-    None
 }
 
 /// A plan that would do something else than its script says is not run at all.

@@ -71,6 +71,7 @@ impl World {
             policy,
             counts: self.counts.clone(),
             clock: Clock::default(),
+            claim: None,
         };
         let events = Events::default();
         Life {
