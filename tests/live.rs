@@ -31,3 +31,5 @@ mod sharing;
 mod steering;
 #[path = "live/storms.rs"]
 mod storms;
+#[path = "live/tables.rs"]
+mod tables;

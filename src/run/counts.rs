@@ -194,8 +194,10 @@ impl Counts {
     }
 
     /// The first entry that is not counted yet, and must not be dropped before it is.
-    pub fn missing(&self) -> Option<Seq> {
-        self.totals().missing.first().map(|range| range.start)
+    pub fn missing(&self) -> Seq {
+        let totals = self.totals();
+        // What an append has just made durable, and its writer was not told, is counted later, too.
+        totals.missing.first().map_or(totals.next, |range| range.start)
     }
 
     /// Counts a piece of what is missing; false when nothing is. What the log no longer has, or cannot read, is given up:

@@ -254,7 +254,7 @@ impl Mine {
         if let Err(error) = self.counts.save() {
             warn!(mine = self.name(), "the number of changes could not be noted: {error}");
         }
-        self.log().retain(keep, needed.into_iter().chain(uncounted).min()).await
+        self.log().retain(keep, needed.into_iter().chain([uncounted]).min()).await
     }
 
     /// Returns when the log is full, or its policy has changed. Cancel-safe.

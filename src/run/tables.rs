@@ -37,7 +37,7 @@ impl Mine {
     ///
     /// # Errors
     /// `Refused` when none of the tables is mined, when one is paused already, and when the mine has never begun;
-    /// `Unavailable` and others as [`Log::append`](crate::store::Log::append).
+    /// `Full` when the log has no room, `Unavailable` and others as [`Log::append`](crate::store::Log::append).
     pub async fn pause(self: &Arc<Self>, tables: &TableSet) -> Result<()> {
         let (mine, tables) = (Arc::clone(self), tables.clone());
         let work = async move { mine.pause_in_turn(&tables).await };
@@ -49,7 +49,8 @@ impl Mine {
     /// [`paused`](Self::paused). Goes on to its end when it is dropped.
     ///
     /// When the source has purged what comes next of a table, `accept_gap` says that this is known: the table goes on
-    /// with the oldest change that is still there, and the log gets a record of the gap.
+    /// with the oldest change that is still there, and the log gets a record of the gap. When an earlier try came to
+    /// something that cannot be read, the table goes on where the others are, with such a record, too.
     ///
     /// # Errors
     /// `Refused` when none of the tables is paused, or is being resumed already; `Gap` when the source has purged what
@@ -97,13 +98,15 @@ impl Mine {
         // The source is asked before anybody has to wait for the answer.
         let mut gaps = Vec::new();
         for paused in &chosen {
-            let Some(purged) = self.purged(paused).await else { continue };
-            if !accept_gap {
-                return Err(purged);
+            if accept_gap && paused.failed.as_ref().is_some_and(|failed| failed.kind != Kind::Gap) {
+                // It is there, and cannot be read.
+                gaps.push((paused, None));
+            } else if let Some(purged) = self.purged(paused).await {
+                if !accept_gap {
+                    return Err(purged);
+                }
+                gaps.push((paused, Some(self.source().resolve(&Start::Earliest).await?)));
             }
-            let to = self.source().resolve(&Start::Earliest).await?;
-            let (tables, from) = (Some(paused.tables.clone()), paused.since.clone());
-            gaps.push(Gap { tables, from, to, at_ms: self.now_ms() });
         }
 
         let _turn = self.turns.take().await;
@@ -113,11 +116,14 @@ impl Mine {
             // Somebody else may have been faster.
             let Some(paused) = known.filter(|paused| !paused.resuming) else { continue };
             (paused.resuming, paused.failed) = (true, None);
-            let gap = gaps.iter().find(|gap| gap.tables.as_ref() == Some(&before.tables));
-            if let Some(gap) = gap.filter(|gap| gap.from == paused.since) {
-                (paused.since, paused.within) = (gap.to.clone(), 0);
-                coverage.add_gap(gap.clone());
-            }
+            let gap = gaps.iter().find(|(with_gap, _)| with_gap.tables == before.tables);
+            let Some((_, to)) = gap.filter(|_| before.since == paused.since) else { continue };
+            // What lies behind the others' place is read together with them.
+            let to = to.as_ref().filter(|to| !to.reaches(&commit.position)).unwrap_or(&commit.position);
+            let from = std::mem::replace(&mut paused.since, to.clone());
+            paused.within = 0;
+            let (tables, to) = (Some(paused.tables.clone()), to.clone());
+            coverage.add_gap(Gap { tables, from, to, at_ms: self.now_ms() });
         }
         self.note_in_turn(&coverage, commit).await?;
         info!(mine = self.name(), %tables, gaps = gaps.len(), "resuming");

@@ -21,3 +21,9 @@ pub async fn mysql() -> &'static Server {
     static SERVER: OnceCell<Server> = OnceCell::const_new();
     SERVER.get_or_init(|| MySql::start(&["--binlog-row-metadata=MINIMAL"])).await
 }
+
+/// MySQL with everything in the table maps.
+pub async fn mysql_full() -> &'static Server {
+    static SERVER: OnceCell<Server> = OnceCell::const_new();
+    SERVER.get_or_init(|| MySql::start(&["--binlog-row-metadata=FULL"])).await
+}

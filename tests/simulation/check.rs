@@ -15,7 +15,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::TryRecvError;
 use tokio::time::sleep;
 
-use super::follow::Follower;
+use super::follow::{At, Follower};
 use super::sink::{Contents, Target, apply};
 use super::world::World;
 
@@ -226,8 +226,8 @@ impl Observer {
         let target = targets.get(key)?;
         let cursor = target.cursor.as_ref()?;
         let at = match (&cursor.log, &cursor.position) {
-            (Some(_), _) => self.world.books[server].lock().unwrap().transactions_before(cursor.next)?,
-            (None, position) => position.as_ref()?.offset,
+            (Some(_), _) => At::Log(cursor.next),
+            (None, position) => At::Source(position.as_ref()?.offset),
         };
         let number = *target.numbers.last()?;
         let delivery = Arc::clone(&self.world.deliveries.lock().unwrap()[&number]);

@@ -1,24 +1,34 @@
-//! A reader of a server's history: what a sink is to get next, and whether a cursor says what was delivered.
+//! A reader of what happened: what a sink is to get next, and whether a cursor says what was delivered.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use lode::model::position::Seq;
+
 use super::history::Change;
-use super::pipelines::{Delivery, Effect, Input};
+use super::pipelines::{Delivery, Effect};
 use super::world::World;
 
-/// Where a route is in its server's history.
+/// How far a route is: in a log, whose order it follows, or in the source itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum At {
+    /// Before this entry of its log.
+    Log(Seq),
+    /// Behind so many of the server's transactions.
+    Source(u64),
+}
+
+/// Where a route is, and what comes next.
 pub struct Follower {
     delivery: Arc<Delivery>,
     server: usize,
-    /// The transaction that comes next, and what of those before is still to come.
-    at: u64,
+    at: At,
+    /// Of what lies before `at`, what is still to come.
     rest: VecDeque<Effect>,
 }
 
 impl Follower {
-    /// Begins behind the server's first `at` transactions.
-    pub fn new(delivery: Arc<Delivery>, server: usize, at: u64) -> Follower {
+    pub fn new(delivery: Arc<Delivery>, server: usize, at: At) -> Follower {
         Follower { delivery, server, at, rest: VecDeque::new() }
     }
 
@@ -28,72 +38,94 @@ impl Follower {
     /// It is not what was to come.
     pub fn take(&mut self, world: &World, effect: &Effect) -> Result<(), String> {
         while self.rest.is_empty() {
-            let Some(rest) = self.effects_of(world, self.at) else {
-                return Err(format!("{effect:?} comes behind the end of the source's history"));
+            let Some((rest, behind)) = self.next(world) else {
+                return Err(format!("{effect:?} comes behind the end of all that happened"));
             };
-            self.at += 1;
-            self.rest = rest;
+            (self.rest, self.at) = (rest, behind);
         }
         let expected = self.rest.pop_front().expect("the loop saw to it");
         if expected != *effect {
-            return Err(format!(
-                "{effect:?} comes, and in transaction {} it was to be {expected:?}",
-                self.at
-            ));
+            return Err(format!("{effect:?} comes, and before {:?} it was to be {expected:?}", self.at));
         }
         Ok(())
     }
 
-    /// Takes a cursor: everything of the first `offset` transactions was delivered, and nothing behind them.
+    /// Takes a cursor: everything before it was delivered, and nothing behind it.
     ///
     /// # Errors
     /// It was not.
-    pub fn reach(&mut self, world: &World, offset: u64) -> Result<(), String> {
+    pub fn reach(&mut self, world: &World, to: At) -> Result<(), String> {
         if let Some(left_out) = self.rest.front() {
-            return Err(format!("a cursor comes before {left_out:?} of transaction {}", self.at));
+            return Err(format!(
+                "a cursor at {to:?} comes before {left_out:?}, which lies before {:?}",
+                self.at
+            ));
         }
-        if offset < self.at {
-            return Err(format!("the cursor says {offset} transactions, and {} are delivered", self.at));
+        if to < self.at {
+            return Err(format!("the cursor says {to:?}, and what lies before {:?} is delivered", self.at));
         }
-        for between in self.at..offset {
-            match self.effects_of(world, between) {
-                Some(effects) if effects.is_empty() => {}
-                Some(effects) => {
-                    let left_out = effects.front();
-                    return Err(format!("the cursor leaves out {left_out:?} of transaction {}", between + 1));
+        while self.at < to {
+            match self.next(world) {
+                Some((effects, behind)) if behind <= to => {
+                    if let Some(left_out) = effects.front() {
+                        return Err(format!(
+                            "the cursor at {to:?} leaves out {left_out:?}, before {behind:?}"
+                        ));
+                    }
+                    self.at = behind;
                 }
-                None => return Err(format!("the cursor says {offset} transactions, which never happened")),
+                Some(_) => self.at = to,
+                None if matches!(to, At::Log(_)) => self.at = to,
+                None => return Err(format!("the cursor says {to:?}, which never happened")),
             }
         }
-        self.at = offset;
         Ok(())
     }
 
     /// Whether nothing of what happened so far is still to come.
     pub fn is_at_end(&self, world: &World) -> bool {
-        let count = world.servers[self.server].count();
-        self.rest.is_empty()
-            && (self.at..count).all(|at| self.effects_of(world, at).is_none_or(|rest| rest.is_empty()))
+        let input = self.delivery.input(self.server).expect("a route has an input");
+        let is_complete = match self.at {
+            At::Log(_) => {
+                let book = world.books[self.server].lock().unwrap();
+                book.has_everything(&world.servers[self.server], &input.tables)
+            }
+            At::Source(_) => true,
+        };
+        is_complete && self.clone_at().remaining(world).is_empty() && self.rest.is_empty()
     }
 
-    /// All that is still to come.
+    /// All that is still to come, as far as it is there.
     pub fn remaining(mut self, world: &World) -> Vec<Effect> {
         let mut all: Vec<_> = self.rest.drain(..).collect();
-        while let Some(effects) = self.effects_of(world, self.at) {
+        while let Some((effects, behind)) = self.next(world) {
             all.extend(effects);
-            self.at += 1;
+            self.at = behind;
         }
         all
     }
 
-    fn effects_of(&self, world: &World, at: u64) -> Option<VecDeque<Effect>> {
-        let transaction = world.servers[self.server].transaction(at)?;
+    fn clone_at(&self) -> Follower {
+        Follower::new(Arc::clone(&self.delivery), self.server, self.at)
+    }
+
+    /// What the sink gets for what comes next, and the place behind that.
+    fn next(&self, world: &World) -> Option<(VecDeque<Effect>, At)> {
         let input = self.delivery.input(self.server).expect("a route has an input");
-        let book = world.books[self.server].lock().unwrap();
-        let reaches = |change: &Change, input: &Input| {
-            input.tables.contains(&change.table) && (!input.is_mined || book.covers(change.table, at))
+        let effects = |change: &Change| match input.tables.contains(&change.table) {
+            true => self.delivery.effects(change),
+            false => Vec::new(),
         };
-        let wanted = transaction.changes.iter().filter(|change| reaches(change, input));
-        Some(wanted.flat_map(|change| self.delivery.effects(change)).collect())
+        match self.at {
+            At::Log(seq) => {
+                let book = world.books[self.server].lock().unwrap();
+                let (found, change) = book.change_from(seq)?;
+                Some((effects(change).into(), At::Log(found.plus(1))))
+            }
+            At::Source(at) => {
+                let transaction = world.servers[self.server].transaction(at)?;
+                Some((transaction.changes.iter().flat_map(effects).collect(), At::Source(at + 1)))
+            }
+        }
     }
 }

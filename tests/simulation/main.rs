@@ -23,6 +23,7 @@ mod schedule;
 mod sink;
 mod source;
 mod store;
+mod tables;
 mod trouble;
 mod world;
 

@@ -19,7 +19,7 @@ use super::chance::Random;
 use super::check::Observer;
 use super::pipelines::{Unread, Wanted};
 use super::world::World;
-use super::{kinds, trouble};
+use super::{kinds, tables, trouble};
 
 /// How long a change of the plan may take, whatever is slow.
 const APPLY_PATIENCE: Duration = Duration::from_secs(600);
@@ -84,6 +84,9 @@ impl Simulation {
             self.world.note("the last life");
             self.one_life(None, true);
         }
+        for (server, book) in self.world.servers.iter().zip(&self.world.books) {
+            self.world.note(format_args!("log {}: {:?}", server.name, book.lock().unwrap().seen));
+        }
         (self.world.trace(), self.world.violation())
     }
 
@@ -136,6 +139,7 @@ struct Life<'a> {
 impl Life<'_> {
     fn begin(sim: &mut Simulation) -> Life<'_> {
         let world = Arc::clone(&sim.world);
+        world.doors.iter().for_each(|door| door.lock().unwrap().is_asked = false);
         let registry = kinds::registry(&world, &sim.memory);
         let clock = {
             let world = Arc::clone(&world);
@@ -171,7 +175,11 @@ impl Life<'_> {
                 self.world.fill_store(full);
             }
             67..71 => self.mend(false).await,
-            71..73 => {
+            71..83 => {
+                let at = usize::from(self.sim.rng.one_in(5));
+                tables::pause_or_resume(&self.world, &self.engine, at, &mut self.sim.rng).await;
+            }
+            83..85 => {
                 self.world.note("a long while passes");
                 sleep(Duration::from_secs(40 + self.sim.rng.below(60))).await;
             }
@@ -289,9 +297,20 @@ impl Life<'_> {
             Ok(Err(error)) if matches!(error.kind(), Kind::Unavailable | Kind::Gap | Kind::Fenced) => {
                 self.world.note(format_args!("  not yet: {error}"));
             }
+            // A route that fails takes the others of its pipeline along.
+            Ok(Err(error)) if error.kind() == Kind::Refused && self.rejects(name) => {
+                self.world.note(format_args!("  not yet: {error}"));
+            }
             Ok(Err(error)) => self.world.violate(format_args!("{name} cannot be rewound: {error:?}")),
             Err(_) => self.world.violate(format_args!("rewinding {name} takes too long")),
         }
+    }
+
+    /// Whether a target of a pipeline has rejected something.
+    fn rejects(&self, name: &str) -> bool {
+        let prefix = format!("{name}/");
+        let targets = self.world.targets.lock().unwrap();
+        targets.iter().any(|(key, target)| key.starts_with(&prefix) && target.trouble.has_rejected)
     }
 
     /// Somebody starts routes whose keys begin so: they may take over from whoever took over from them.
@@ -380,7 +399,9 @@ impl Life<'_> {
             }
             self.world.note(format_args!("the {round} transaction for every table"));
             let until = Instant::now() + HEALING_PATIENCE;
-            while let Some(missing) = self.observer.missing().await {
+            loop {
+                tables::resume_all(&self.world, &self.engine).await;
+                let Some(missing) = self.observer.missing().await else { break };
                 if Instant::now() > until {
                     self.world.violate(format_args!("it never arrives: {missing}"));
                     return;

@@ -15,7 +15,7 @@ use lode::model::row::Row;
 use lode::model::value::Value;
 use lode::sink::{Durable, Sink, SinkKind, SinkRoute, Written};
 
-use super::follow::Follower;
+use super::follow::{At, Follower};
 use super::history::Cell;
 use super::pipelines::{Delivery, Effect};
 use super::world::{Area, Place, World};
@@ -28,8 +28,8 @@ pub type Contents = BTreeMap<String, BTreeMap<i64, BTreeMap<String, Cell>>>;
 pub struct Target {
     pub cursor: Option<Cursor>,
     pub contents: Contents,
-    /// How many of the server's transactions lay before the first cursor.
-    pub first: Option<u64>,
+    /// Where the first cursor was.
+    pub first: Option<At>,
     /// The deliveries that wrote here.
     pub numbers: BTreeSet<u64>,
     /// Where somebody has sent its route, and how often that happened.
@@ -223,17 +223,18 @@ impl Writer {
     }
 
     fn follower(&self, cursor: &Cursor) -> Result<Follower> {
-        let at = self.transactions_before(cursor).map_err(|what| {
+        let at = self.place(cursor).map_err(|what| {
             self.world.violate(format_args!("{}: {what}", self.key));
             Error::new(Kind::Internal, what)
         })?;
         Ok(Follower::new(Arc::clone(&self.delivery), self.server, at))
     }
 
-    fn transactions_before(&self, cursor: &Cursor) -> Result<u64, String> {
+    fn place(&self, cursor: &Cursor) -> Result<At, String> {
         let offset = cursor.position.as_ref().map(|position| position.offset);
         if cursor.log.is_none() {
-            return offset.ok_or_else(|| "the cursor of a direct route has no position".into());
+            let offset = offset.ok_or("the cursor of a direct route has no position")?;
+            return Ok(At::Source(offset));
         }
         let book = self.world.books[self.server].lock().unwrap();
         // The log may be empty still. It begins with the source's oldest transaction then.
@@ -247,7 +248,7 @@ impl Writer {
                 "the cursor {} says {offset} transactions, and the log has {known} there",
                 cursor.next
             )),
-            _ => Ok(known),
+            _ => Ok(At::Log(cursor.next)),
         }
     }
 
@@ -282,14 +283,14 @@ impl Writer {
     }
 
     fn commit(&mut self, cursor: &Cursor) -> Result<(), String> {
-        let offset = self.transactions_before(cursor)?;
-        if self.goes_where_it_was_sent(cursor, offset) {
+        let at = self.place(cursor)?;
+        if self.goes_where_it_was_sent(cursor, at) {
             self.open.was_sent = self.with(|target| target.sent_to);
             self.open.follower = Some(self.follower(cursor).map_err(|error| error.to_string())?);
             return Ok(());
         }
         match &mut self.open.follower {
-            Some(follower) => follower.reach(&self.world, offset)?,
+            Some(follower) => follower.reach(&self.world, at)?,
             None => {
                 self.check_beginning(cursor)?;
                 self.open.follower = Some(self.follower(cursor).map_err(|error| error.to_string())?);
@@ -304,7 +305,7 @@ impl Writer {
                 return Err(format!("the cursor goes from {} back to {}", before.next, cursor.next));
             }
             target.numbers.insert(number);
-            target.first.get_or_insert(offset);
+            target.first.get_or_insert(at);
             effects.iter().for_each(|effect| apply(&mut target.contents, effect));
             target.cursor = Some(cursor.clone());
             if was_sent.is_some() && was_sent == target.sent_to {
@@ -315,24 +316,24 @@ impl Writer {
     }
 
     /// Whether this is the cursor that somebody asked for, before any row.
-    fn goes_where_it_was_sent(&self, cursor: &Cursor, offset: u64) -> bool {
+    fn goes_where_it_was_sent(&self, cursor: &Cursor, at: At) -> bool {
         let number = self.number;
         let sent_to = self.with(|target| target.sent_to).map(|(next, _)| next);
         if !self.open.effects.is_empty() || sent_to != Some(cursor.next) {
             return false;
         }
         let before = self.with(|target| target.cursor.clone());
-        let before = before.and_then(|before| self.transactions_before(&before).ok());
+        let before = before.and_then(|before| self.place(&before).ok());
         self.with(|target| {
             target.numbers.insert(number);
             match before {
                 // What is sent back gets the same changes in the same order again, and ends where it was.
-                Some(before) if offset <= before => {
-                    target.first = Some(target.first.map_or(offset, |first| first.min(offset)));
+                Some(before) if at <= before => {
+                    target.first = Some(target.first.map_or(at, |first| first.min(at)));
                 }
                 _ => {
                     target.contents.clear();
-                    target.first = Some(offset);
+                    target.first = Some(at);
                 }
             }
             target.cursor = Some(cursor.clone());

@@ -85,6 +85,30 @@ impl GtidSet {
         Ok(GtidSet::MariaDb(domains))
     }
 
+    /// Reads either text, which cannot be taken for the other; `None` for the empty one, which could be both, and for one
+    /// that is neither.
+    pub fn parse(text: &str) -> Option<GtidSet> {
+        let set = GtidSet::parse_mariadb(text).or_else(|_| GtidSet::parse_mysql(text)).ok()?;
+        (!set.is_empty()).then_some(set)
+    }
+
+    /// Whether every transaction of `other` is in it.
+    pub fn contains(&self, other: &GtidSet) -> bool {
+        match (self, other) {
+            (GtidSet::MySql(servers), GtidSet::MySql(others)) => others.iter().all(|(uuid, wanted)| {
+                let runs = servers.get(uuid).map_or(&[][..], Vec::as_slice);
+                let has = |wanted: &Run| {
+                    runs.iter().any(|run| run.first <= wanted.first && wanted.last <= run.last)
+                };
+                wanted.iter().all(has)
+            }),
+            (GtidSet::MariaDb(domains), GtidSet::MariaDb(others)) => others.iter().all(|(domain, wanted)| {
+                domains.get(domain).is_some_and(|last| last.sequence >= wanted.sequence)
+            }),
+            _ => false,
+        }
+    }
+
     /// Adds one transaction of MySQL.
     pub fn add_mysql(&mut self, uuid: [u8; 16], number: u64) {
         self.add_run(uuid, Run { first: number, last: number });
@@ -179,6 +203,24 @@ mod tests {
             assert_eq!(GtidSet::parse_mysql(text).unwrap().to_string(), normal);
         }
         assert_eq!(GtidSet::parse_mariadb("1-2-3, 0-1-9").unwrap().to_string(), "0-1-9,1-2-3");
+    }
+
+    #[test]
+    fn sets_contain_each_other() {
+        for (one, other, contains) in [
+            (format!("{A}:1-5"), format!("{A}:2-3:5"), true),
+            (format!("{A}:1-5,{B}:1"), format!("{A}:1-5"), true),
+            (format!("{A}:1-5"), format!("{A}:1-6"), false),
+            (format!("{A}:1-5"), format!("{A}:1-5,{B}:1"), false),
+            ("0-1-9,1-1-3".into(), "0-2-9".into(), true),
+            ("0-1-9".into(), "0-1-10".into(), false),
+            ("0-1-9".into(), "0-1-9,1-1-1".into(), false),
+            ("0-1-9".into(), format!("{A}:1"), false),
+        ] {
+            let (one, other) = (GtidSet::parse(&one).unwrap(), GtidSet::parse(&other).unwrap());
+            assert_eq!(one.contains(&other), contains, "{one} and {other}");
+        }
+        assert_eq!((GtidSet::parse(""), GtidSet::parse("x")), (None, None));
     }
 
     #[test]

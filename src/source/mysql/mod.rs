@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use mysql_async::Conn;
 
 use self::decode::Flavor;
+use self::gtid::GtidSet;
 use self::live::{LiveStream, ServerId};
 use self::server::{LogFile, Server};
 use super::{ChangeStream, Identity, Source, SourceKind};
@@ -68,6 +69,19 @@ impl Source for MysqlSource {
         let position = self.find(&mut conn, &server, start).await.context_with(|| self.place())?;
         farewell(conn);
         Ok(position)
+    }
+
+    fn is_behind(&self, place: &Position, other: &Position) -> Option<bool> {
+        if place.reaches(other) || other.reaches(place) {
+            return Some(!other.reaches(place));
+        }
+        // A start point that was named by GTIDs has no file yet.
+        let (place, other) = (GtidSet::parse(&place.gtid)?, GtidSet::parse(&other.gtid)?);
+        match (place.contains(&other), other.contains(&place)) {
+            (true, other_contains) => Some(!other_contains),
+            (false, true) => Some(false),
+            (false, false) => None,
+        }
     }
 
     async fn open(&self, from: &Position, tables: TableSelection) -> Result<Box<dyn ChangeStream>> {
