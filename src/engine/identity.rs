@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::{Engine, Running, RunningMine};
 use crate::check::model::default_log;
 use crate::error::Result;
+use crate::model::position::LogEpoch;
 use crate::plan::{MinePlan, Plan};
 use crate::run::mine::{Mine, MineState};
 use crate::source::Source;
@@ -22,6 +23,13 @@ pub(super) enum Home {
     Shared(String),
     /// Into the log of this name.
     Own(String),
+}
+
+impl Home {
+    /// Whether that is another log than the plan's.
+    pub fn is_another(&self, plan: &MinePlan) -> bool {
+        !matches!(self, Home::Own(log) if *log == plan.log)
+    }
 }
 
 impl Engine {
@@ -133,6 +141,12 @@ pub(super) fn part_from_twins(running: &mut Running) -> Vec<String> {
         pipeline.routes().iter().filter_map(|route| route.parts().origin.mine()).any(is_gone)
     });
     pipelines.map(|pipeline| pipeline.name().to_owned()).collect()
+}
+
+/// The epoch of a log that was made and never written.
+pub(super) async fn empty_log(store: &Arc<dyn LogStore>, log: &str) -> Option<LogEpoch> {
+    let reader = store.open_reader(log).await.ok()?;
+    (reader.source_id().is_none() && reader.tail().commit.is_none()).then(|| reader.epoch())
 }
 
 /// Whether nobody named the log.

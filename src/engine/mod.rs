@@ -19,13 +19,14 @@ use tokio::sync::{Mutex, broadcast};
 use tokio::task::JoinHandle;
 use tracing::info;
 
-use self::identity::{Home, has_default_log, part_from_twins};
+use self::identity::{Home, empty_log, has_default_log, part_from_twins};
 use self::registry::Registry;
 use self::status::Status;
 use crate::check::{self, Checked, Input, Model, System};
 use crate::error::{Error, Kind, Result, ResultExt};
 use crate::model::clock::Clock;
 use crate::model::connection::Connection;
+use crate::model::position::LogEpoch;
 use crate::model::spec::Settings;
 use crate::plan::build::build;
 use crate::plan::{InputPlan, MinePlan, PipelinePlan, Plan, RoutePlan, Through};
@@ -67,6 +68,8 @@ struct Running {
     mines: BTreeMap<String, RunningMine>,
     /// Connections that lead to a server which is mined under another connection's name.
     aliases: BTreeMap<String, String>,
+    /// By connection: a log of its own that never got anything, as its server is mined into another one.
+    empty_logs: BTreeMap<String, LogEpoch>,
     pipelines: BTreeMap<String, Arc<Pipeline>>,
     /// Pipelines that are to stay halted when a plan brings them.
     held_back: BTreeMap<String, Halt>,
@@ -285,6 +288,11 @@ impl Engine {
         let source = self.source(&plan.connection)?;
         let store = self.log_store(plan)?;
         let home = self.home(running, wanted, plan, source.as_ref(), &store).await?;
+        if home.is_another(plan)
+            && let Some(epoch) = empty_log(&store, &plan.log).await
+        {
+            running.empty_logs.insert(plan.connection.name.clone(), epoch);
+        }
         let log = match home {
             Home::Own(log) => log,
             Home::Shared(shared) => {
@@ -345,6 +353,7 @@ impl Engine {
         let mut routes = Vec::new();
         for input in &pipeline.inputs {
             let mut fallback = None;
+            let begun_in = running.empty_logs.get(&input.connection.name).copied();
             let origin = match &input.through {
                 Through::Direct => {
                     Origin::Direct { source: self.source(&input.connection)?, tables: input.tables.clone() }
@@ -359,7 +368,8 @@ impl Engine {
                 }
             };
             for route in &pipeline.routes {
-                let parts = self.route_parts(pipeline, input, route, (origin.clone(), fallback.clone()))?;
+                let parts =
+                    self.route_parts(pipeline, input, route, (origin.clone(), fallback.clone(), begun_in))?;
                 routes.push(Route::new(parts, self.events.clone()));
             }
         }
@@ -371,7 +381,7 @@ impl Engine {
         pipeline: &PipelinePlan,
         input: &InputPlan,
         route: &RoutePlan,
-        (origin, fallback): (Origin, Option<Arc<dyn Source>>),
+        (origin, fallback, begun_in): (Origin, Option<Arc<dyn Source>>, Option<LogEpoch>),
     ) -> Result<RouteParts> {
         let key = format!("{}/{}/{}", pipeline.name, input.connection.name, route.id);
         let settings = &route.sink.settings;
@@ -394,6 +404,7 @@ impl Engine {
                 settings: settings.clone(),
             },
             start: pipeline.start(),
+            begun_in,
             batch_rows_max: settings.integer("batch").unwrap_or(BATCH_ROWS) as usize,
             cursor_interval: pipeline.settings.duration("cursor_interval").unwrap_or(CURSOR_INTERVAL),
             retries_max,

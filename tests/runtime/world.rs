@@ -144,6 +144,7 @@ impl Life {
             retries_max: options.retries_max,
             aside: options.aside,
             skips: options.skips,
+            begun_in: None,
             fallback: options
                 .falls_back
                 .then(|| Arc::new(Served(Arc::clone(&self.server))) as Arc<dyn Source>),
