@@ -41,6 +41,7 @@ impl Live {
             full_rows: false,
             counts: None,
             clock: Clock::default(),
+            claim: None,
         };
         let mine = Mine::new(parts, Events::default());
         mine.want(tables);

@@ -72,6 +72,7 @@ impl World {
             full_rows: false,
             counts: self.counts.clone(),
             clock: Clock::default(),
+            claim: None,
         };
         let events = Events::default();
         Life {
@@ -144,6 +145,7 @@ impl Life {
             retries_max: options.retries_max,
             aside: options.aside,
             skips: options.skips,
+            begun_in: None,
             fallback: options
                 .falls_back
                 .then(|| Arc::new(Served(Arc::clone(&self.server))) as Arc<dyn Source>),
