@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use lode::check::{Checked, Input, Outside, SecretsPolicy, Source, check, reference};
+use lode::check::command::{Known, KnownMine};
+use lode::check::{Checked, Input, Outside, SecretsPolicy, Source, check, check_line, reference};
 use lode::engine::kinds::builtin;
 use lode::lang::codes::Code;
 use lode::lang::diagnostic::{render, to_json};
@@ -315,4 +316,35 @@ fn damaged_base() -> String {
     let scripts = ["connections.lode", "05_many.lode", "06_production.lode"].map(read).concat();
     let lines = scripts.lines().filter(|line| !line.starts_with("include"));
     format!("{hooks}{}", lines.collect::<Vec<_>>().join("\n"))
+}
+
+/// Commands as they are typed, with what they mean, or what is wrong with them. To add one, add a line to a file in
+/// `tests/golden/line`, and review the snapshot.
+#[test]
+fn lines() {
+    let mine = KnownMine {
+        connection: "shop".to_owned(),
+        name: "shop".to_owned(),
+        database: Some("shop".to_owned()),
+        store: "embedded",
+    };
+    let names = ["orders", "paid", "dw.orders", "audit"];
+    let known = Known { pipelines: names.map(str::to_owned).into(), mines: vec![mine], ..Known::default() };
+    insta::glob!("golden/line/*.txt", |path| {
+        let (kinds, mut shown) = (builtin(), String::new());
+        for line in std::fs::read_to_string(path).expect("the lines can be read").lines() {
+            let checked = check_line("<command>", line, &kinds, &lode::check::System, &known);
+            shown.push_str(&format!("> {line}\n"));
+            if let Some(command) = &checked.command {
+                let text = command.to_string();
+                shown.push_str(&format!("{text}\n{}\n", serde_json::to_string(command).unwrap()));
+                let again = check_line("<command>", &text, &kinds, &lode::check::System, &known);
+                assert_eq!(again.command.as_ref(), Some(command), "{line} is not what {text} means");
+                assert_eq!(*command, serde_json::from_value(serde_json::to_value(command).unwrap()).unwrap());
+            }
+            shown.push_str(&render(&checked.diagnostics, &checked.sources, false));
+            shown.push('\n');
+        }
+        insta::assert_snapshot!(shown);
+    });
 }

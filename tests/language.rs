@@ -482,22 +482,23 @@ fn any_flow() -> impl Strategy<Value = Spanned<Flow>> {
     })
 }
 
-fn any_command() -> impl Strategy<Value = Command> {
+fn any_command(verbs: &'static [Verb]) -> impl Strategy<Value = Command> {
     let argument = prop_oneof![
         any_name().prop_map(|name| Argument::Word(name.node)),
         any_tables().prop_map(Argument::Tables),
         any::<String>().prop_map(Argument::Text),
         any_number().prop_map(Argument::Number),
+        any_name().prop_map(|function| Argument::Call(Call { function, arguments: Vec::new() })),
         Just(Argument::Hole),
     ];
-    (prop::sample::select(Verb::ALL), prop::collection::vec(argument.prop_map(at), 0..3), any_settings())
+    (prop::sample::select(verbs), prop::collection::vec(argument.prop_map(at), 0..3), any_settings())
         .prop_map(|(verb, arguments, settings)| Command { verb: at(verb), arguments, settings })
 }
 
 fn any_action() -> impl Strategy<Value = Slot<Action>> {
     slot(prop_oneof![
         any_code().prop_map(Action::Code),
-        any_command().prop_map(|command| Action::Command(at(command))),
+        any_command(Verb::ALL).prop_map(|command| Action::Command(at(command))),
     ])
 }
 
@@ -560,7 +561,7 @@ fn any_statement() -> impl Strategy<Value = Statement> {
         (when, any_action()).prop_map(|(when, action)| Statement::Schedule(Schedule { when, action })),
         (any_text(), slot(any_name()), prop::collection::vec(step, 0..4))
             .prop_map(|(name, of, steps)| Statement::Test(Test { name, of, steps })),
-        any_command().prop_map(Statement::Command),
+        any_command(Verb::RESERVED).prop_map(Statement::Command),
     ]
 }
 

@@ -1,15 +1,16 @@
 //! Alerts, schedules, tests and control verbs. Their names and values are checked; this version does not run them.
 
 use super::Checker;
-use super::connections::{Connections, Role};
+use super::command::{Command, Known, KnownMine, there_are};
+use super::connections::{Connections, Declared, Role};
 use super::cron::Cron;
 use super::hooks::HookUse;
 use super::mining::Mines;
 use super::model::{
-    Action, Alert, Command, Measure, Metric, MetricUnit, Pipeline, Schedule, Subject, Test, TestStep, When,
+    Action, Alert, Measure, Metric, MetricUnit, Pipeline, Schedule, Subject, Test, TestStep, When,
 };
 use super::names::{Names, table_label};
-use crate::lang::ast::{self, Argument, Fact, Slot, Statement, Step, Value, Verb};
+use crate::lang::ast::{self, Fact, Slot, Statement, Step, Value, Verb};
 use crate::lang::codes::Code;
 use crate::lang::diagnostic::{Diagnostic, did_you_mean};
 use crate::lang::span::Span;
@@ -50,7 +51,8 @@ impl<'a> Checker<'a> {
                 }
                 Statement::Command(command) => {
                     self.left_out("control verbs in scripts", "they are not carried out", statement.span);
-                    control.commands.extend(self.command(command, &scope));
+                    let command = ast::Spanned::new(command.clone(), statement.span);
+                    control.commands.extend(self.command(&command, names, &scope.known()));
                 }
                 Statement::Test(test) => control.tests.extend(self.test(test, &scope)),
                 Statement::Include(_)
@@ -192,7 +194,9 @@ impl<'a> Checker<'a> {
     fn action(&mut self, slot: &Slot<ast::Action>, scope: &Scope<'_, 'a>) -> Option<Action> {
         match slot {
             Slot::Given(ast::Action::Code(code)) => self.hook(code, HookUse::Act).map(Action::Hook),
-            Slot::Given(ast::Action::Command(command)) => self.command(command, scope).map(Action::Command),
+            Slot::Given(ast::Action::Command(command)) => {
+                self.command(command, scope.names, &scope.known()).map(Action::Command)
+            }
             Slot::Hole(hole) => {
                 let verbs: Vec<&str> = Verb::ALL.iter().map(|verb| verb.as_str()).collect();
                 let finding = Diagnostic::new(Code::E0501, hole.span, "what to do is missing here")
@@ -202,49 +206,6 @@ impl<'a> Checker<'a> {
                 None
             }
         }
-    }
-
-    fn command(&mut self, command: &ast::Command, scope: &Scope<'_, 'a>) -> Option<Command> {
-        let verb = command.verb.node;
-        let acts = matches!(verb, Verb::Start | Verb::Stop | Verb::Pause | Verb::Resume | Verb::Set);
-        let mut done = Command { verb, subjects: Vec::new(), words: Vec::new() };
-        let mut all_right = true;
-        for argument in &command.arguments {
-            let subject = match &argument.node {
-                Argument::Hole => {
-                    self.missing_subject(argument.span, scope);
-                    None
-                }
-                Argument::Tables(tables) => self.tables(tables, scope),
-                Argument::Word(word) if acts => self.subject(word, argument.span, scope),
-                Argument::Text(word) if acts => self.subject(word, argument.span, scope),
-                Argument::Word(text) | Argument::Text(text) => {
-                    done.words.push(text.clone());
-                    continue;
-                }
-                Argument::Number(_) if acts => {
-                    let finding = Diagnostic::new(
-                        Code::E0208,
-                        argument.span,
-                        format!("`{}` takes names, not numbers", verb.as_str()),
-                    );
-                    self.report(finding.help(scope.subjects_help()));
-                    None
-                }
-                Argument::Number(number) => {
-                    done.words.push(number.to_string());
-                    continue;
-                }
-            };
-            all_right &= subject.is_some();
-            done.subjects.extend(subject);
-        }
-        if acts && command.arguments.is_empty() {
-            let what = format!("`{}` does not say what", verb.as_str());
-            self.report(Diagnostic::new(Code::E0208, command.verb.span, what).help(scope.subjects_help()));
-            return None;
-        }
-        all_right.then_some(done)
     }
 
     fn subject(&mut self, name: &str, span: Span, scope: &Scope<'_, 'a>) -> Option<Subject> {
@@ -420,6 +381,28 @@ impl Scope<'_, '_> {
             .collect()
     }
 
+    /// What commands can be about.
+    fn known(&self) -> Known {
+        let mine = |connection: &str| {
+            let mine = self.mines.get(connection);
+            KnownMine {
+                connection: connection.to_owned(),
+                name: mine.map_or(connection, |mine| mine.name.as_str()).to_owned(),
+                database: self.connections.get(connection).and_then(Declared::database),
+                store: mine.and_then(|mine| mine.store.as_ref()).map_or("embedded", |store| store.kind),
+            }
+        };
+        Known {
+            pipelines: self.pipeline_names().into_iter().map(str::to_owned).collect(),
+            mines: self.mined().into_iter().map(mine).collect(),
+            not_mined: {
+                let mined = self.mined();
+                let all = self.connections.names(|_| true).into_iter();
+                all.filter(|name| !mined.contains(name)).map(str::to_owned).collect()
+            },
+        }
+    }
+
     fn subjects(&self) -> Vec<&str> {
         let mut subjects = self.pipeline_names();
         subjects.extend(self.mined());
@@ -427,9 +410,6 @@ impl Scope<'_, '_> {
     }
 
     fn subjects_help(&self) -> String {
-        match self.subjects().as_slice() {
-            [] => "declare a pipeline first".to_owned(),
-            subjects => format!("there are {}", subjects.join(", ")),
-        }
+        there_are(&self.subjects())
     }
 }

@@ -8,12 +8,14 @@
 
 #![allow(clippy::result_large_err, reason = "a finding is made once and moved to the list of findings")]
 
+pub mod command;
 mod connections;
 mod control;
 mod cron;
 mod endpoint;
 mod hooks;
 mod kinds;
+mod line;
 mod load;
 mod mining;
 pub mod model;
@@ -25,6 +27,7 @@ mod reference;
 mod secrets;
 mod settings;
 pub mod specs;
+pub mod written;
 
 use std::path::PathBuf;
 
@@ -34,6 +37,7 @@ use crate::lang::span::{SourceMap, Span};
 
 pub use cron::Cron;
 pub use kinds::Kinds;
+pub use line::{CheckedLine, check_line, mine_settings};
 pub use load::{FILES_MAX, ScriptSet};
 pub use model::Model;
 pub use outside::{Outside, System};

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+use super::command::Command;
 use super::cron::Cron;
-use crate::lang::ast::{Comparison, Fact, Spanned, Verb};
+use crate::lang::ast::{Comparison, Fact, Spanned};
 use crate::model::connection::Connection;
 use crate::model::hook::Hook;
 use crate::model::spec::Settings;
@@ -235,7 +238,8 @@ pub enum Measure {
 }
 
 /// Whom an alert or a command concerns.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Subject {
     /// A pipeline, by name.
     Pipeline(String),
@@ -257,17 +261,6 @@ pub enum Action {
     Hook(Hook),
     /// A control verb.
     Command(Command),
-}
-
-/// A control verb with what it acts on.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Command {
-    /// The verb.
-    pub verb: Verb,
-    /// What `start`, `stop`, `pause`, `resume` and `set` act on.
-    pub subjects: Vec<Subject>,
-    /// What follows any other verb, as written.
-    pub words: Vec<String>,
 }
 
 /// `every 1h do …` and `at "0 2 * * *" do …`

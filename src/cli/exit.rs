@@ -10,6 +10,8 @@ pub const RUNTIME: u8 = 1;
 pub const SCRIPT: u8 = 2;
 /// Something outside lode is missing or set up wrongly.
 pub const ENVIRONMENT: u8 = 3;
+/// A command was not carried out, as it has to be confirmed first.
+pub const UNCONFIRMED: u8 = 4;
 /// Stopped at once by a second Ctrl-C.
 pub const INTERRUPTED: u8 = 130;
 

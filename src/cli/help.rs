@@ -15,6 +15,7 @@ Try it:
     lode plan  shop.lode      what is read once, and who reads it
     lode run   shop.lode      go; Ctrl-C delivers what was read and stops
     lode log peek shop        the newest changes that were mined
+    lode ctl status           how the lode that runs is doing
 
 Exit codes: 0 done, 1 failed while running, 2 the script or the arguments are wrong, 3 something \
 outside is missing or set up wrongly. `lode help COMMAND` shows examples.";
@@ -57,11 +58,34 @@ Examples:
 Rows of `sink jsonl \"-\"` go to standard output, everything else to standard error: a progress line on a terminal, \
 log lines elsewhere. LODE_LOG=info (or debug, warn, off) says how much is logged.
 
+`lode ctl` controls it while it runs; what it was told, such as what is stopped, holds for the next run, too. Its data \
+folder has one running lode. SIGHUP reads the scripts again and applies what has changed in them; on a terminal it ends \
+lode, as it does there with any program.
+
 Ctrl-C or SIGTERM stops reading, delivers what was mined (for 10 seconds at the most) and ends; a second one ends at \
 once. Either way nothing is lost: the next run delivers the rest.
 
 Exit codes: 0 done or stopped, 1 failed while running, 2 the script or the arguments are wrong, 3 something outside \
 is missing or set up wrongly (a file, a right, a password, a server setting), 130 ended by the second Ctrl-C.";
+
+pub const CTL: &str = "\
+Examples:
+    lode ctl status                        mines and pipelines of the lode that runs with ./lode-data
+    lode ctl show mine shop                one of them in full
+    lode ctl stop shop                     its pipelines are shown first; --yes does it
+    lode ctl 'set shop.retention = 5d'     while it is stopped; the setting stays over restarts
+    lode ctl start shop                    and its pipelines go on by themselves
+    lode ctl 'pause shop.big_table' --yes  the other tables go on
+    lode ctl 'rewind orders to \"2026-01-31T08:00:00Z\"' --yes
+    lode ctl 'diff \"new.lode\"'           what it would change; apply does it
+    lode ctl audit                         who changed what, when
+    lode ctl help                          every command; `help rewind` shows how one is written
+    lode ctl --json status                 for programs
+
+Single quotes keep the shell away from quotes and signs of a command. Only the user who runs lode may ask it, through \
+the socket lode.sock in its data folder.
+Exit codes: 0 done, 1 it could not be done, 2 the command or a script is wrong, 3 no lode runs there, or it belongs to \
+another user, 4 it has to be confirmed with --yes.";
 
 pub const EXPLAIN: &str = "\
 Examples:

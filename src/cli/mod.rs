@@ -1,15 +1,20 @@
 //! The command line.
 
+mod answer;
+mod ctl;
 mod exit;
 mod help;
 mod log;
 mod run;
 mod screen;
 mod summary;
+mod table;
+mod units;
 
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use lode::check::{self, Checked, Input, Model, SecretsPolicy, System};
@@ -86,7 +91,13 @@ enum Command {
             hide_env_values = true
         )]
         data: PathBuf,
+        /// Stay when every source has ended and everything is delivered, for `lode ctl`
+        #[arg(long)]
+        stay: bool,
     },
+    /// Ask or tell the lode that runs: status, stop, pause, rewind, apply
+    #[command(after_help = help::CTL)]
+    Ctl(ctl::Ctl),
     /// Look into a log, also while a mine writes it: peek, tail, stat, verify
     #[command(after_help = help::LOG)]
     Log {
@@ -133,7 +144,8 @@ impl Cli {
             Command::Check { script, json } => check_only(&script, json),
             Command::Fmt { files, check } => format(&files, check),
             Command::Plan { script, json } => show_plan(&script, json),
-            Command::Run { script, data } => run_script(&script, data),
+            Command::Run { script, data, stay } => run_script(&script, data, stay),
+            Command::Ctl(ctl) => ctl::run(ctl),
             Command::Log { command } => log::run(command),
             Command::Explain { word } => explain(word.as_deref()),
             Command::Completions { shell } => completions(shell),
@@ -202,9 +214,11 @@ fn show_plan(script: &Script, json: bool) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn run_script(script: &Script, data: PathBuf) -> Result<ExitCode> {
-    let engine = Engine::new(&data, Registry::built_in());
-    let checked = engine.load(&input(script, SecretsPolicy::Required)?);
+fn run_script(script: &Script, data: PathBuf, stay: bool) -> Result<ExitCode> {
+    let engine = Arc::new(Engine::new(&data, Registry::built_in()));
+    let input = input(script, SecretsPolicy::Required)?;
+    let checked = engine.load(&input);
+    engine.remember(input);
     let Some(model) = show(&checked) else { return Ok(ExitCode::from(exit::SCRIPT)) };
     if model.pipelines.is_empty() {
         return Err(Error::new(Kind::Script, "there is nothing to run: the scripts declare no pipeline")
@@ -220,7 +234,7 @@ fn run_script(script: &Script, data: PathBuf) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime =
         runtime.map_err(|error| Error::new(Kind::Environment, format!("cannot start threads: {error}")))?;
-    let outcome = runtime.block_on(run::run(&engine, plan, &screen));
+    let outcome = runtime.block_on(run::run(&engine, plan, &screen, &data, stay));
     // A thread that is blocked in a system call does not hold up the exit.
     runtime.shutdown_background();
     outcome

@@ -1,10 +1,16 @@
 //! `lode run`: carries a plan out, and tells how it goes.
 
+use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indicatif::HumanCount;
 use lode::engine::Engine;
+use lode::engine::command::Command;
+use lode::engine::decisions::Decisions;
+use lode::engine::door::Door;
+use lode::engine::socket::Socket;
 use lode::engine::status::Status;
 use lode::error::{Error, Kind, Result};
 use lode::plan::Plan;
@@ -14,9 +20,11 @@ use lode::run::route::RouteState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::warn;
 
+use super::answer;
 use super::exit;
 use super::screen::Screen;
 use super::summary::{self, Failures, Outcome};
+use super::units::duration;
 
 /// What was mined may still be delivered for so long after the first Ctrl-C.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -27,15 +35,25 @@ const RATE_SPAN: Duration = Duration::from_secs(1);
 const REPORT: Duration = Duration::from_secs(10);
 
 /// Runs until the sources end, everything has failed, or somebody stops it.
-pub async fn run(engine: &Engine, plan: Plan, screen: &Screen) -> Result<ExitCode> {
+pub async fn run(
+    engine: &Arc<Engine>,
+    plan: Plan,
+    screen: &Screen,
+    data_dir: &Path,
+    stay: bool,
+) -> Result<ExitCode> {
     let mut stop = Stop::listen()?;
+    let mut reload = Reload::listen(screen)?;
     let started = Instant::now();
+    // Commands are answered from now on; they can do little until the plan runs.
+    let _socket = Socket::open(engine, data_dir)?;
     tokio::select! {
         applied = apply(engine, plan, screen) => applied?,
         // Nothing was delivered yet that could be left half done.
         () = stop.asked() => return Ok(ExitCode::from(exit::INTERRUPTED)),
     }
     let mut progress = Progress::new(screen);
+    told_before(&engine.decisions().await?).iter().for_each(|note| progress.note(note));
     let mut failures = Failures::default();
     let mut refresh = tokio::time::interval(REFRESH);
     let mut outcome = Outcome::Done;
@@ -47,9 +65,14 @@ pub async fn run(engine: &Engine, plan: Plan, screen: &Screen) -> Result<ExitCod
                 if screen.is_terminal() {
                     screen.print(&failures.news(&status));
                 }
-                if status.is_settled() {
+                // Who was told to wait can be told to go on.
+                if status.is_settled() && !stay && !engine.decisions().await?.holds_something() {
                     break;
                 }
+            }
+            () = reload.asked() => {
+                let reply = engine.command(&Command::Apply { file: None }, &Door::Signal, true).await;
+                progress.note(answer::text(&reply, None, false).trim_end());
             }
             () = stop.asked() => {
                 progress.note("stopping: delivering what was mined; Ctrl-C again ends at once");
@@ -88,6 +111,52 @@ async fn apply(engine: &Engine, plan: Plan, screen: &Screen) -> Result<()> {
         warn!(wait_ms = wait.as_millis() as u64, advice = error.next_step(), "cannot start yet: {error}");
         screen.progress(format!("waiting: {error}"));
         tokio::time::sleep(wait).await;
+    }
+}
+
+/// What earlier commands still mean for this run.
+fn told_before(decisions: &Decisions) -> Vec<String> {
+    let mut notes = Vec::new();
+    for (mine, stopped) in &decisions.mines {
+        notes.push(format!(
+            "mine {mine} stays stopped, as it was told {}; `lode ctl start {mine}` starts it",
+            answer::by(stopped)
+        ));
+    }
+    for (pipeline, halted) in &decisions.pipelines {
+        notes.push(format!("it was told before: {}", answer::halted_text(pipeline, halted).trim_end()));
+    }
+    for (mine, edits) in &decisions.settings {
+        for (key, edit) in edits {
+            notes.push(format!(
+                "{mine}.{key} is {}, as it was set {}",
+                edit.value,
+                answer::by(&edit.decided)
+            ));
+        }
+    }
+    notes
+}
+
+/// The signal that has a service read its files again. A terminal that is closed sends it, too: there it ends lode, as
+/// ever.
+struct Reload(Option<Signal>);
+
+impl Reload {
+    fn listen(screen: &Screen) -> Result<Reload> {
+        if screen.is_terminal() {
+            return Ok(Reload(None));
+        }
+        let hangup = signal(SignalKind::hangup())
+            .map_err(|error| Error::new(Kind::Environment, format!("cannot listen for signals: {error}")))?;
+        Ok(Reload(Some(hangup)))
+    }
+
+    async fn asked(&mut self) {
+        match &mut self.0 {
+            Some(hangup) => drop(hangup.recv().await),
+            None => std::future::pending().await,
+        }
     }
 }
 
@@ -150,7 +219,7 @@ impl Progress<'_> {
             HumanCount(self.rows_per_s),
         );
         if let Some(lag_ms) = lag_ms {
-            line.push_str(&format!(", lag {}", lag(lag_ms)));
+            line.push_str(&format!(", lag {}", duration(lag_ms)));
         }
         if let Some(trouble) = trouble(status) {
             line.push_str(&format!(" | {trouble}"));
@@ -167,16 +236,6 @@ impl Progress<'_> {
         } else {
             tracing::info!("{text}");
         }
-    }
-}
-
-/// `17 ms`, `4.2 s`, `3 min`.
-fn lag(ms: i64) -> String {
-    match ms {
-        ..1_000 => format!("{ms} ms"),
-        1_000..60_000 => format!("{:.1} s", ms as f64 / 1_000.0),
-        60_000..7_200_000 => format!("{} min", ms / 60_000),
-        _ => format!("{} h", ms / 3_600_000),
     }
 }
 
@@ -211,17 +270,4 @@ fn exit_code(status: &Status) -> u8 {
             _ => None,
         });
     mines.chain(routes).map(exit::of).max_by_key(|code| *code == exit::RUNTIME).unwrap_or(exit::OK)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lag_is_shown_in_the_unit_that_people_would_use() {
-        assert_eq!(lag(17), "17 ms");
-        assert_eq!(lag(4_210), "4.2 s");
-        assert_eq!(lag(61_000), "1 min");
-        assert_eq!(lag(7_200_000), "2 h");
-    }
 }

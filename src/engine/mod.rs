@@ -1,9 +1,18 @@
 //! The one door: scripts, the command line and embedding programs change what runs only through [`Engine`].
 
+pub mod audit;
+pub mod command;
+mod control;
+pub mod decisions;
+pub mod door;
 pub mod kinds;
 pub mod logs;
+mod mines;
 pub mod pipelines;
 pub mod registry;
+mod reload;
+pub mod reply;
+pub mod socket;
 pub mod status;
 
 mod tables;
@@ -17,6 +26,8 @@ use tokio::sync::{Mutex, broadcast};
 use tokio::task::JoinHandle;
 use tracing::info;
 
+use self::audit::Audit;
+use self::decisions::Decisions;
 use self::registry::Registry;
 use self::status::Status;
 use crate::check::model::default_log;
@@ -38,7 +49,7 @@ use crate::run::skip::Skips;
 use crate::sink::SinkRoute;
 use crate::source::Source;
 use crate::store::embedded::{Embedded, Options};
-use crate::store::{LogStore, Retention};
+use crate::store::{Log, LogStore, Retention};
 
 /// Rows in one batch, at the most, when the sink does not say.
 const BATCH_ROWS: u64 = 1000;
@@ -56,12 +67,20 @@ pub struct Engine {
     store: Arc<dyn LogStore>,
     clock: Clock,
     events: Events,
+    audit: Audit,
+    /// The scripts that run, to be read again.
+    input: std::sync::Mutex<Option<Input>>,
     running: Arc<Mutex<Running>>,
 }
 
 #[derive(Default)]
 struct Running {
+    /// What runs: the script's plan, with what commands have changed.
     plan: Plan,
+    /// What the script says.
+    script: Plan,
+    /// What was decided by commands; `None` until it was read.
+    decisions: Option<Decisions>,
     mines: BTreeMap<String, RunningMine>,
     /// Connections that lead to a server which is mined under another connection's name.
     aliases: BTreeMap<String, String>,
@@ -85,8 +104,10 @@ impl Engine {
     pub fn new(data_dir: impl Into<PathBuf>, registry: Registry) -> Engine {
         let data_dir = data_dir.into();
         let store = Arc::new(Embedded::new(data_dir.join("logs"), Options::default()));
-        let (clock, events, running) = (Clock::default(), Events::default(), Arc::default());
-        Engine { registry, data_dir, store, clock, events, running }
+        let audit = Audit::new(data_dir.join("state"));
+        let (clock, events) = (Clock::default(), Events::default());
+        let (input, running) = (std::sync::Mutex::default(), Arc::default());
+        Engine { registry, data_dir, store, clock, events, audit, input, running }
     }
 
     /// Writes the logs in the data folder with other options.
@@ -124,13 +145,25 @@ impl Engine {
     /// `Environment` for a plan that this build cannot carry out as it is written. Otherwise when something that a new
     /// pipeline needs cannot be made. A source or target that is away is no error: mines and pipelines wait for it. A
     /// log store that is away is `Unavailable`, as nothing can be read or mined without it: the call may be repeated.
+    ///
+    /// A mine whose settings have changed goes on with the new ones. What was decided by commands holds: a mine that was
+    /// stopped stays so, and settings that were changed win over the plan's, unless the plan has new ones itself.
     pub async fn apply(&self, plan: Plan) -> Result<()> {
-        refuse_what_cannot_run(&plan)?;
         let mut running = self.running.lock().await;
+        self.apply_script(&mut running, plan).await.map(drop)
+    }
+
+    /// Makes what runs equal to a plan as it is.
+    async fn carry_plan_out(&self, running: &mut Running, plan: Plan) -> Result<()> {
+        refuse_what_cannot_run(&plan)?;
+        let renewed = running.mines_to_renew(&plan)?;
         let changed: Vec<Arc<PipelinePlan>> = plan
             .pipelines
             .values()
-            .filter(|wanted| running.plan.pipelines.get(&wanted.name) != Some(wanted))
+            .filter(|wanted| {
+                running.plan.pipelines.get(&wanted.name) != Some(wanted)
+                    || renewed.keys().any(|key| running.reads_through(wanted, key))
+            })
             .cloned()
             .collect();
         let gone: Vec<String> = running
@@ -143,14 +176,15 @@ impl Engine {
             .collect();
         // What can fail comes first, so that a plan which cannot be carried out changes nothing. The new routes are known
         // to retention before the old ones are gone, too: what a changed pipeline needs stays.
-        self.open_mines(&mut running, &changed).await?;
-        let mut started = Vec::new();
-        for pipeline in &changed {
-            let routes =
-                self.routes(&running, pipeline).context_with(|| format!("in pipeline {}", pipeline.name))?;
-            started.push((pipeline.name.clone(), routes));
-        }
-        let mut former = stop_pipelines(&mut running, gone).await;
+        let former_mines = self.renew_mines(running, renewed)?;
+        let started = match self.prepare(running, &changed).await {
+            Ok(started) => started,
+            Err(error) => {
+                running.mines.extend(former_mines);
+                return Err(error);
+            }
+        };
+        let mut former = stop_pipelines(running, gone).await;
         for (name, routes) in started {
             let former = former.remove(&name);
             let halt = former.as_ref().and_then(|former| former.halt_state());
@@ -162,11 +196,28 @@ impl Engine {
             running.pipelines.insert(name, pipeline);
         }
         running.plan = plan;
-        stop_idle_mines(&mut running).await;
+        running.hand_mines_over(former_mines);
+        stop_idle_mines(running).await;
         // All tables are asked for before the first mine reads, so that they share one beginning.
-        start_mines(&mut running);
-        self.reap_later(&running);
+        start_mines(running);
+        self.reap_later(running);
         Ok(())
+    }
+
+    /// Opens what pipelines need, and makes their routes.
+    async fn prepare(
+        &self,
+        running: &mut Running,
+        pipelines: &[Arc<PipelinePlan>],
+    ) -> Result<Vec<(String, Vec<Arc<Route>>)>> {
+        self.open_mines(running, pipelines).await?;
+        let mut prepared = Vec::with_capacity(pipelines.len());
+        for pipeline in pipelines {
+            let routes =
+                self.routes(running, pipeline).context_with(|| format!("in pipeline {}", pipeline.name))?;
+            prepared.push((pipeline.name.clone(), routes));
+        }
+        Ok(prepared)
     }
 
     /// Keeps more or less of a mine's log from now on, until the mine is made anew. What has become too much goes soon.
@@ -273,6 +324,10 @@ impl Engine {
             return Ok(None);
         }
         let log = self.log_store(plan)?.open(&plan.log).await?;
+        Ok(Some(self.make_mine(plan, source, log)))
+    }
+
+    fn make_mine(&self, plan: &Arc<MinePlan>, source: Arc<dyn Source>, log: Arc<dyn Log>) -> RunningMine {
         let parts = MineParts {
             name: plan.name.clone(),
             source: Arc::clone(&source),
@@ -283,13 +338,7 @@ impl Engine {
             clock: self.clock.clone(),
         };
         let mine = Mine::new(parts, self.events.clone());
-        Ok(Some(RunningMine {
-            plan: Arc::clone(plan),
-            source,
-            mine,
-            control: Control::default(),
-            task: None,
-        }))
+        RunningMine { plan: Arc::clone(plan), source, mine, control: Control::default(), task: None }
     }
 
     fn log_store(&self, plan: &MinePlan) -> Result<Arc<dyn LogStore>> {
@@ -423,9 +472,15 @@ fn refuse_what_cannot_run(plan: &Plan) -> Result<()> {
 }
 
 fn start_mines(running: &mut Running) {
-    for running in running.mines.values_mut() {
+    let Running { mines, decisions, .. } = running;
+    let stopped = |key: &String| decisions.as_ref().is_some_and(|decided| decided.mines.contains_key(key));
+    for (key, running) in mines {
         let idle = matches!(*running.mine.state().borrow(), MineState::Idle);
-        if idle || running.mine.state().borrow().is_over() {
+        if stopped(key) {
+            if idle {
+                running.mine.rest();
+            }
+        } else if idle || running.mine.state().borrow().is_over() {
             running.control = Control::default();
             running.task = Some(running.mine.start(running.control.listen()));
         }

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::model::clock::Clock;
+use crate::model::coverage::{Gap, Paused};
 use crate::model::position::Seq;
-use crate::model::table::TableSelection;
+use crate::model::table::{TableSelection, TableSet};
 use crate::run::counts::CountFigures;
 use crate::run::mine::{Mine, MineState};
 use crate::run::pipeline::{Halt, Pipeline};
@@ -15,7 +16,7 @@ use crate::run::retention::Growth;
 use crate::run::route::{Route, RouteState};
 
 /// Everything at one moment.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Status {
     /// The mines by name.
     pub mines: Vec<MineStatus>,
@@ -24,7 +25,7 @@ pub struct Status {
 }
 
 /// One mine.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct MineStatus {
     /// Its name.
     pub name: String,
@@ -59,10 +60,16 @@ pub struct MineStatus {
     pub counts: CountFigures,
     /// Who reads its log, by the key of the route.
     pub consumers: Vec<Consumer>,
+    /// Tables that are paused, or being resumed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paused: Vec<Paused>,
+    /// Where history is missing because somebody accepted that, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gaps: Vec<Gap>,
 }
 
 /// One route that reads the log of a mine, whether it runs or was stopped.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Consumer {
     /// Its pipeline.
     pub pipeline: String,
@@ -81,7 +88,7 @@ pub struct Consumer {
 }
 
 /// One pipeline.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PipelineStatus {
     /// Its name.
     pub name: String,
@@ -93,7 +100,7 @@ pub struct PipelineStatus {
 }
 
 /// One route of a pipeline.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RouteStatus {
     /// Its key: `pipeline/input connection/sink`.
     pub key: String,
@@ -111,6 +118,9 @@ pub struct RouteStatus {
     pub figures: RouteFigures,
     /// How far the sink is behind the log, by the source server's clock.
     pub lag_ms: Option<i64>,
+    /// Tables among those it reads, or patterns of them, that its mine has paused or is resuming.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paused: Vec<String>,
 }
 
 impl Status {
@@ -142,6 +152,7 @@ impl Status {
 
 fn mine<'a>(mine: &Mine, routes: impl Iterator<Item = &'a Route>, clock: &Clock) -> MineStatus {
     let (tail, stat) = (mine.hub().tail().borrow().clone(), mine.log().stat());
+    let coverage = mine.log().coverage();
     let growth = Growth { stat: &stat, tail: tail.next, payload_per_s: mine.progress().payload_per_s() };
     let is_consumer =
         |route: &&Route| route.parts().origin.mine().is_some_and(|of| std::ptr::eq(&**of, mine));
@@ -163,6 +174,8 @@ fn mine<'a>(mine: &Mine, routes: impl Iterator<Item = &'a Route>, clock: &Clock)
         growth_bytes_per_s: growth.stored_per_s(),
         counts: mine.counts().figures(),
         consumers: consumers.into_iter().map(|route| consumer(route, mine, &growth, clock)).collect(),
+        paused: coverage.paused,
+        gaps: coverage.gaps,
     }
 }
 
@@ -195,6 +208,11 @@ fn pipeline(pipeline: &Pipeline) -> PipelineStatus {
     }
 }
 
+fn paused(mine: &Mine, tables: &TableSet) -> Vec<String> {
+    let paused = mine.paused().into_iter().filter(|paused| paused.touches(tables));
+    paused.flat_map(|paused| paused.tables.include.into_iter().map(|pattern| pattern.0)).collect()
+}
+
 fn route(route: &Route) -> RouteStatus {
     let parts = route.parts();
     let key = parts.sink.key.clone();
@@ -207,5 +225,6 @@ fn route(route: &Route) -> RouteStatus {
         mine: parts.origin.mine().map(|mine| mine.name().to_owned()),
         figures: route.progress().figures(),
         lag_ms: route.lag_ms(),
+        paused: parts.origin.mine().map(|mine| paused(mine, &parts.tables)).unwrap_or_default(),
     }
 }

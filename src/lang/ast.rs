@@ -6,6 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::span::Span;
+pub use super::verb::Verb;
 
 /// A whole text.
 #[derive(Clone, Debug, Default)]
@@ -395,49 +396,10 @@ pub enum Argument {
     Text(String),
     /// A number, with or without a unit.
     Number(Number),
+    /// `position("binlog.000042", 4)`
+    Call(Call),
     /// `...`
     Hole,
-}
-
-macro_rules! verbs {
-    ($($(#[$doc:meta])* $variant:ident = $text:literal,)*) => {
-        /// A control verb. The same verbs serve scripts, the REPL, schedules, hooks and the command line.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Verb {
-            $($(#[$doc])* $variant,)*
-        }
-
-        impl Verb {
-            /// Every verb.
-            pub const ALL: &[Verb] = &[$(Verb::$variant),*];
-
-            /// As it is written.
-            pub fn as_str(self) -> &'static str {
-                match self { $(Verb::$variant => $text,)* }
-            }
-        }
-    };
-}
-
-verbs! {
-    /// Starts a pipeline or a mine.
-    Start = "start",
-    /// Stops it.
-    Stop = "stop",
-    /// Pauses a pipeline, or the mining of single tables.
-    Pause = "pause",
-    /// Goes on after `pause`.
-    Resume = "resume",
-    /// Says how things are.
-    Status = "status",
-    /// Lists things, or shows one in full.
-    Show = "show",
-    /// Follows changes as they come.
-    Tail = "tail",
-    /// Changes settings of something that is stopped.
-    Set = "set",
-    /// Explains a code, a kind, or the plan of a pipeline.
-    Explain = "explain",
 }
 
 /// A settings block, or its absence.

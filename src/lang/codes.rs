@@ -81,6 +81,7 @@ codes! {
     E0509 "A test does not fit its pipeline",
     E0510 "A pipeline asks for a table that is not mined",
     E0511 "A pipeline writes what it reads",
+    E0512 "A command is not whole",
     W0301 "A secret is not there yet",
     W0302 "A secret stands in the script",
     W0303 "A setting loses something, or does less than it says",

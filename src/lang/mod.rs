@@ -6,3 +6,4 @@ pub mod diagnostic;
 pub mod parse;
 pub mod print;
 pub mod span;
+pub mod verb;

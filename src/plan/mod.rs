@@ -4,6 +4,8 @@
 //! runs, and carried out by `run`. No name in it needs to be looked up again, and no setting to be parsed.
 
 pub mod build;
+pub mod diff;
+mod edit;
 pub mod show;
 
 use std::collections::BTreeMap;

@@ -1,14 +1,14 @@
 //! A plan for people, as a tree, and for programs, as JSON. Neither shows users, secrets or row values.
 
 use std::fmt::Write;
-use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
 use super::{InputPlan, MinePlan, PipelinePlan, Plan, RoutePlan, StagePlan, Through};
+use crate::check::written::setting_text;
 use crate::model::connection::{Connection, Endpoint};
 use crate::model::hook::{Hook, HookCode};
-use crate::model::spec::{Setting, Settings, Start};
+use crate::model::spec::{Setting, Settings};
 use crate::model::table::TableSet;
 
 /// Code is shown up to so many characters.
@@ -166,7 +166,7 @@ fn route_node(route: &RoutePlan) -> Node {
     Node { text: format!("route {}", route.id), children }
 }
 
-fn stage_text(stage: &StagePlan) -> String {
+pub(super) fn stage_text(stage: &StagePlan) -> String {
     match stage {
         StagePlan::Filter(hook) => format!("filter {}", code_text(hook)),
         StagePlan::Map(hook) => format!("map {}", code_text(hook)),
@@ -194,70 +194,19 @@ fn settings_node(settings: &Settings, without: &[&str]) -> Option<Node> {
         .0
         .iter()
         .filter(|(key, _)| !without.contains(key))
-        .map(|(key, setting)| format!("{key} = {}", setting_text(setting)))
+        .map(|(key, setting)| format!("{key} = {}", setting_text(setting, None)))
         .collect();
     (!shown.is_empty()).then(|| Node::leaf(format!("with {}", shown.join(", "))))
 }
 
-fn setting_text(setting: &Setting) -> String {
-    match setting {
-        Setting::Switch(on) => if *on { "on" } else { "off" }.to_owned(),
-        Setting::Integer(number) => number.to_string(),
-        Setting::Duration(duration) => duration_text(*duration),
-        Setting::Size(bytes) => size_text(*bytes),
-        Setting::Text(text) => format!("\"{text}\""),
-        Setting::Choice(word) => (*word).to_owned(),
-        Setting::Secret(_) => "***".to_owned(),
-        Setting::Start(start) => start_text(start),
-        Setting::Tables(tables) => format!("[{}]", tables.join(", ")),
-        Setting::Path(path) => format!("\"{}\"", path.display()),
-        Setting::Columns(columns) => {
-            let columns: Vec<String> =
-                columns.iter().map(|(column, word)| format!("{column} = {word}")).collect();
-            format!("{{ {} }}", columns.join(", "))
-        }
-    }
-}
-
-/// The largest unit that takes the duration in whole numbers.
-fn duration_text(duration: Duration) -> String {
-    let ms = duration.as_millis();
-    let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)];
-    match units.iter().find(|(_, length)| ms > 0 && ms.is_multiple_of(*length)) {
-        Some((unit, length)) => format!("{}{unit}", ms / length),
-        None => format!("{ms}ms"),
-    }
-}
-
-fn size_text(bytes: u64) -> String {
-    let units = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
-    match units.iter().find(|(_, shift)| bytes > 0 && bytes.trailing_zeros() >= *shift) {
-        Some((unit, shift)) => format!("{}{unit}", bytes >> shift),
-        None => format!("{bytes}B"),
-    }
-}
-
-fn start_text(start: &Start) -> String {
-    match start {
-        Start::Now => "now".to_owned(),
-        Start::Earliest => "earliest".to_owned(),
-        Start::Time(ms) => match jiff::Timestamp::from_millisecond(*ms) {
-            Ok(time) => format!("\"{time}\""),
-            Err(_) => format!("{ms}ms"),
-        },
-        Start::Gtid(gtid) => format!("gtid(\"{gtid}\")"),
-        Start::Position { file, offset } => format!("position(\"{file}\", {offset})"),
-    }
-}
-
-fn place(connection: &Connection) -> String {
+pub(super) fn place(connection: &Connection) -> String {
     match &connection.endpoint {
         Endpoint::Url { .. } => format!("{} ({})", connection.name, connection.endpoint),
         Endpoint::Path(path) => format!("{} ({} {})", connection.name, connection.kind, path.display()),
     }
 }
 
-fn table_names(tables: &TableSet) -> Vec<String> {
+pub(super) fn table_names(tables: &TableSet) -> Vec<String> {
     tables.include.iter().map(|pattern| format!("{}.{}", tables.database, pattern.0)).collect()
 }
 
@@ -348,7 +297,7 @@ fn setting_json(setting: &Setting) -> Value {
         }
         // As a script writes them.
         Setting::Secret(_) | Setting::Duration(_) | Setting::Start(_) => {
-            json!(setting_text(setting).trim_matches('"'))
+            json!(setting_text(setting, None).trim_matches('"'))
         }
     }
 }

@@ -50,7 +50,7 @@ pub struct Counts {
 }
 
 /// What a log was given of its tables.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CountFigures {
     /// The first entry that is counted: 0, unless the file with the totals was lost.
     pub since: Seq,
@@ -65,7 +65,7 @@ pub struct CountFigures {
 }
 
 /// What a log was given of one table.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TableFigures {
     /// The table.
     pub table: String,

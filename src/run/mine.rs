@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
@@ -69,7 +69,7 @@ pub struct Mine {
 }
 
 /// What a mine is doing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum MineState {
     /// Made, and not started yet.
@@ -287,6 +287,23 @@ impl Mine {
             }
             mine.enter(state);
         })
+    }
+
+    /// Starts mining as [`start`](Self::start) does, when `former`, the task of a mine of the same log, has ended: a log
+    /// has one writer.
+    pub fn start_after(self: &Arc<Self>, former: JoinHandle<()>, listener: Listener) -> JoinHandle<()> {
+        self.enter(MineState::Starting);
+        let mine = Arc::clone(self);
+        tokio::spawn(async move {
+            // A mine that panicked has nothing more to say, and writes no more.
+            let _ = former.await;
+            let _ = mine.start(listener).await;
+        })
+    }
+
+    /// Notes that it was stopped before it was started.
+    pub fn rest(&self) {
+        self.enter(MineState::Stopped);
     }
 
     /// Mines until there is nothing more to do, and tells why.

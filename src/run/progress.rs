@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::rate::{Rate, RowRate};
@@ -264,7 +264,7 @@ impl RouteProgress {
 }
 
 /// What one route has done since it was made.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct RouteFigures {
     /// Changes of its tables that were read.
     pub changes_read: u64,

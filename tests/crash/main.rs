@@ -522,7 +522,7 @@ async fn one_data_folder_and_one_route_have_one_writer() {
     arrives("shared", 199, &mut first).await;
     let (code, text) = Lode::run(&shared, &data, site.next_log()).ended(GO_ON_MAX);
     assert_eq!(code, Some(1), "{text}");
-    assert!(text.contains(&format!("process {} has the log in folder", first.id())), "{text}");
+    assert!(text.contains(&format!("process {} runs lode with the data folder", first.id())), "{text}");
     assert!(text.contains("stop that process, or give this one another data folder"), "{text}");
 
     // Another data folder has another log. What lies between the two cannot be told, so the second does not write;

@@ -223,7 +223,7 @@ impl<'t> Builder<'t> {
     fn action(&mut self, pair: Pair<'_, Rule>) -> Option<Slot<Action>> {
         let inner = Parts::of(pair).next()?;
         self.slot(inner, |builder, pair| match pair.as_rule() {
-            Rule::command => {
+            Rule::command | Rule::asked => {
                 let span = builder.span(&pair);
                 Some(Action::Command(Spanned::new(builder.command(Parts::of(pair))?, span)))
             }
@@ -267,24 +267,68 @@ impl<'t> Builder<'t> {
         Some(Fact::Metric { metric: name, value, hold: self.hold(&mut parts)? })
     }
 
-    fn command(&mut self, mut parts: Parts<'_>) -> Option<Command> {
+    pub(super) fn command(&mut self, mut parts: Parts<'_>) -> Option<Command> {
         let word = parts.next()?;
-        let verb = *Verb::ALL.iter().find(|verb| verb.as_str() == word.as_str())?;
-        let verb = Spanned::new(verb, self.span(&word));
+        let verb = Spanned::new(Verb::find(word.as_str())?, self.span(&word));
         let mut arguments = Vec::new();
-        while let Some(pair) = parts.next_if(&[Rule::argument]) {
+        while let Some(pair) = parts.next_if(&[Rule::argument, Rule::pipeline_word]) {
             let span = self.span(&pair);
+            if pair.as_rule() == Rule::pipeline_word {
+                arguments.push(Spanned::new(Argument::Word(pair.as_str().to_owned()), span));
+                continue;
+            }
             let pair = Parts::of(pair).next()?;
             let argument = match pair.as_rule() {
                 Rule::hole => Argument::Hole,
                 Rule::tables => Argument::Tables(self.tables(pair)?),
                 Rule::number => Argument::Number(number(pair)?),
                 Rule::text => Argument::Text(self.text(pair).node),
+                Rule::call => Argument::Call(self.call(pair)?),
                 _ => Argument::Word(pair.as_str().to_owned()),
             };
             arguments.push(Spanned::new(argument, span));
         }
-        Some(Command { verb, arguments, settings: self.settings(&mut parts)? })
+        let settings = match parts.next_if(&[Rule::assigned]) {
+            Some(pair) => self.assigned(&mut arguments, pair)?,
+            None => self.settings(&mut parts)?,
+        };
+        Some(Command { verb, arguments, settings })
+    }
+
+    /// `set shop.retention = 5d` is another form of `set shop { retention = 5d }`.
+    fn assigned(&mut self, arguments: &mut [Spanned<Argument>], pair: Pair<'_, Rule>) -> Option<Settings> {
+        let span = self.span(&pair);
+        let value = self.value(Parts::of(pair).next()?)?;
+        let key = match arguments.last_mut() {
+            Some(Spanned { node: argument @ Argument::Tables(_), span }) => {
+                let Argument::Tables(tables) = argument else { return None };
+                match tables.tables.as_slice() {
+                    [Slot::Given(key)] => {
+                        let key = key.clone();
+                        *span = tables.connection.span;
+                        *argument = Argument::Word(tables.connection.node.clone());
+                        Some(key)
+                    }
+                    _ => None,
+                }
+            }
+            _ => None,
+        };
+        let Some(key) = key else {
+            let finding =
+                Diagnostic::new(DiagnosticCode::E0101, span, "a value is given here, but to no setting");
+            self.findings
+                .push(finding.help("name a mine and its setting before it: set shop.retention = 5d"));
+            return Some(Settings::default());
+        };
+        let place = key.span.to(value.span);
+        Some(Settings(Some(Spanned::new(vec![Setting { key, value }], place))))
+    }
+
+    fn call(&mut self, pair: Pair<'_, Rule>) -> Option<Call> {
+        let mut parts = Parts::of(pair);
+        let function = self.name(parts.next()?);
+        Some(Call { function, arguments: self.values(parts)? })
     }
 
     fn spanned_tables(&mut self, pair: Pair<'_, Rule>) -> Option<Spanned<TableRef>> {
@@ -332,11 +376,7 @@ impl<'t> Builder<'t> {
             Rule::variable => Value::Variable(Parts::of(pair).next()?.as_str().to_owned()),
             Rule::list => Value::List(self.values(Parts::of(pair))?),
             Rule::block => Value::Block(self.block(pair)?),
-            Rule::call => {
-                let mut parts = Parts::of(pair);
-                let function = self.name(parts.next()?);
-                Value::Call(Call { function, arguments: self.values(parts)? })
-            }
+            Rule::call => Value::Call(self.call(pair)?),
             Rule::tables => Value::Tables(self.tables(pair)?),
             Rule::word => Value::Word(pair.as_str().to_owned()),
             _ => return None,
@@ -467,10 +507,10 @@ fn number(pair: Pair<'_, Rule>) -> Option<Number> {
 }
 
 /// The parts of a pair that mean something: no comments, keywords and signs.
-struct Parts<'i>(std::iter::Peekable<pest::iterators::Pairs<'i, Rule>>);
+pub(super) struct Parts<'i>(std::iter::Peekable<pest::iterators::Pairs<'i, Rule>>);
 
 impl<'i> Parts<'i> {
-    fn of(pair: Pair<'i, Rule>) -> Self {
+    pub(super) fn of(pair: Pair<'i, Rule>) -> Self {
         Parts(pair.into_inner().peekable())
     }
 

@@ -6,16 +6,20 @@ mod wrong;
 use pest::Parser;
 use pest::iterators::{Pair, Pairs};
 
-use self::build::Builder;
+use self::build::{Builder, Parts};
 use self::grammar::{Grammar, Rule};
 use self::wrong::Failure;
-use super::ast::{Comment, Script, Spanned, Trivia};
+pub use self::wrong::how_to_write;
+use super::ast::{Command, Comment, Script, Spanned, Trivia};
 use super::codes::Code;
 use super::diagnostic::Diagnostic;
 use super::span::{SourceId, Span};
+use super::verb::Verb;
 
 /// Longest text that is read, in bytes.
 pub const SCRIPT_BYTES_MAX: usize = 1 << 20;
+/// Longest command by itself, in bytes.
+pub const LINE_BYTES_MAX: usize = 64 << 10;
 /// Deepest nesting of values, and of branches.
 pub const NESTING_MAX: usize = 64;
 /// After so many findings the rest of a text is not read: they would hardly say anything new.
@@ -39,6 +43,35 @@ pub fn parse(source: SourceId, text: &str) -> (Script, Vec<Diagnostic>) {
     (reading.script, reading.findings)
 }
 
+/// Reads one command, as it is typed at the prompt or given to `lode ctl`. There is one when there is no finding.
+pub fn parse_line(source: SourceId, text: &str) -> (Option<Spanned<Command>>, Vec<Diagnostic>) {
+    if text.len() > LINE_BYTES_MAX {
+        let what = format!("the command has {} bytes, and lode reads up to {LINE_BYTES_MAX}", text.len());
+        return (None, vec![Diagnostic::new(Code::E0110, Span::new(source, 0..0), what)]);
+    }
+    let pairs = match Grammar::parse(Rule::line, text) {
+        Ok(pairs) => pairs,
+        Err(error) => return (None, vec![Failure::of_line(source, text, &error).diagnose()]),
+    };
+    let mut builder = Builder::new(source, 0, text, &[]);
+    let command = pairs
+        .flat_map(Pair::into_inner)
+        .find(|pair| matches!(pair.as_rule(), Rule::shown | Rule::command | Rule::asked));
+    let command = command.and_then(|pair| {
+        let span = builder.span(&pair);
+        Some(Spanned::new(builder.command(Parts::of(pair))?, span))
+    });
+    let mut findings = builder.findings;
+    if command.is_none() && findings.is_empty() {
+        findings.push(Diagnostic::new(
+            Code::E0101,
+            Span::new(source, 0..text.len()),
+            "this command cannot be read",
+        ));
+    }
+    (command.filter(|_| findings.is_empty()), findings)
+}
+
 /// Whether the text breaks off within a statement, so that a loop that reads lines should ask for another one.
 pub fn is_unfinished(text: &str) -> bool {
     let (_, findings) = parse(SourceId::default(), text);
@@ -54,7 +87,7 @@ pub fn is_unfinished(text: &str) -> bool {
 pub fn is_reserved(word: &str) -> bool {
     wrong::STATEMENT_WORDS.contains(&word)
         || wrong::JOINING_WORDS.contains(&word)
-        || super::ast::Verb::ALL.iter().any(|verb| verb.as_str() == word)
+        || Verb::RESERVED.iter().any(|verb| verb.as_str() == word)
 }
 
 mod grammar {

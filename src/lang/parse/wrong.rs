@@ -3,10 +3,10 @@
 use pest::error::{Error, ErrorVariant, InputLocation};
 
 use super::Rule;
-use crate::lang::ast::Verb;
 use crate::lang::codes::Code;
 use crate::lang::diagnostic::{Diagnostic, did_you_mean};
 use crate::lang::span::{SourceId, Span};
+use crate::lang::verb::Verb;
 
 /// The words that begin a statement; control verbs do so too.
 pub(super) const STATEMENT_WORDS: &[&str] =
@@ -18,7 +18,7 @@ pub(super) const JOINING_WORDS: &[&str] =
 
 /// Whether a statement can begin with this word or sign.
 pub(super) fn begins_statement(word: &str) -> bool {
-    word == "[" || STATEMENT_WORDS.contains(&word) || Verb::ALL.iter().any(|verb| verb.as_str() == word)
+    word == "[" || STATEMENT_WORDS.contains(&word) || Verb::RESERVED.iter().any(|verb| verb.as_str() == word)
 }
 
 /// The word, number or sign at `at`; empty at the end.
@@ -37,7 +37,8 @@ pub(super) fn word_at(text: &str, at: usize) -> &str {
 /// Rules that stand for a keyword or a sign and carry nothing else.
 pub(super) fn is_sign(rule: Rule) -> bool {
     let kind = kind(rule);
-    matches!(kind, Kind::Sign | Kind::Hidden) || (matches!(kind, Kind::Keyword) && rule != Rule::verb)
+    matches!(kind, Kind::Sign | Kind::Hidden)
+        || (matches!(kind, Kind::Keyword) && !matches!(rule, Rule::verb | Rule::asked_verb))
 }
 
 /// A place where the grammar did not know how to go on.
@@ -50,6 +51,8 @@ pub(super) struct Failure<'t> {
     at: usize,
     /// Whether a whole statement stands before that place.
     after_statement: bool,
+    /// Whether the text is a command by itself.
+    is_line: bool,
     expected: Vec<Rule>,
     /// pest gave up: the stack would not have been deep enough.
     too_deep: bool,
@@ -74,7 +77,13 @@ impl<'t> Failure<'t> {
         let statement_at = offset + blanks_and_comments(&text[offset..]);
         // An error within blanks or a comment is one of what follows.
         let at = at + blanks_and_comments(&text[at..]);
-        Failure { source, text, statement_at, at: at.max(statement_at), after_statement, expected, too_deep }
+        let at = at.max(statement_at);
+        Failure { source, text, statement_at, at, after_statement, is_line: false, expected, too_deep }
+    }
+
+    /// In a text that is one command.
+    pub(super) fn of_line(source: SourceId, text: &'t str, error: &Error<Rule>) -> Self {
+        Failure { is_line: true, ..Failure::new(source, text, 0, false, error) }
     }
 
     pub(super) fn statement_at(&self) -> usize {
@@ -99,6 +108,7 @@ impl<'t> Failure<'t> {
         self.unclosed_text()
             .or_else(|| self.unclosed_rhai())
             .or_else(|| self.unknown_statement())
+            .or_else(|| self.surplus())
             .or_else(|| self.reserved_word())
             .or_else(|| self.unclosed_bracket())
             .or_else(|| self.no_sink())
@@ -147,11 +157,14 @@ impl<'t> Failure<'t> {
         if !is_first || !found.starts_with(|first: char| first.is_alphabetic() || first == '_') {
             return None;
         }
+        if self.is_line {
+            return self.unknown_command();
+        }
         if begins_statement(found) {
             return None;
         }
         let finding = self.finding(Code::E0104, self.at, format!("no statement begins with `{found}`"));
-        let words = STATEMENT_WORDS.iter().copied().chain(Verb::ALL.iter().map(|verb| verb.as_str()));
+        let words = STATEMENT_WORDS.iter().copied().chain(Verb::RESERVED.iter().map(|verb| verb.as_str()));
         if JOINING_WORDS.contains(&found) {
             return Some(
                 finding.help("a pipeline begins with `source`, and `->` stands before each further element"),
@@ -163,6 +176,35 @@ impl<'t> Failure<'t> {
             }
             None => finding.help(format!("begin with one of {}", words.collect::<Vec<_>>().join(", "))),
         })
+    }
+
+    fn unknown_command(&self) -> Option<Diagnostic> {
+        let found = self.found();
+        let finding = self.finding(Code::E0104, self.at, format!("no command begins with `{found}`"));
+        let verbs = || Verb::ALL.iter().map(|verb| verb.as_str());
+        if STATEMENT_WORDS.contains(&found) {
+            let finding = finding.note("statements stand in scripts");
+            return Some(finding.help("change the script, and say `apply`"));
+        }
+        Some(match did_you_mean(found, verbs()) {
+            Some(verb) => {
+                finding.suggest(self.span(self.at, found.len()), verb, format!("did you mean `{verb}`?"))
+            }
+            None => finding.help(format!("begin with one of {}", verbs().collect::<Vec<_>>().join(", "))),
+        })
+    }
+
+    /// What follows a whole command.
+    fn surplus(&self) -> Option<Diagnostic> {
+        let found = self.found();
+        let fits = !self.is_line || found.is_empty() || self.at == self.statement_at || self.wants("`}`");
+        if fits || self.wants("a value") || found.starts_with('"') {
+            return None;
+        }
+        let verb = Verb::find(self.found_at(self.statement_at))?;
+        let finding =
+            self.finding(Code::E0101, self.at, format!("`{found}` does not belong to this command"));
+        Some(finding.label("not expected here").help(how_to_write(verb)))
     }
 
     fn reserved_word(&self) -> Option<Diagnostic> {
@@ -386,6 +428,7 @@ fn names(rule: Rule) -> (Kind, &'static str) {
         Rule::open_call => (Sign, "`(`"),
         Rule::close_call => (Sign, "`)`"),
         Rule::verb => (Keyword, "a control verb such as `pause`"),
+        Rule::asked_verb => (Keyword, ""),
         Rule::statement_start => (Thing, "the next statement"),
         Rule::EOI => (Hidden, ""),
         Rule::COMMENT | Rule::WHITESPACE => (Hidden, ""),
@@ -426,6 +469,9 @@ fn names(rule: Rule) -> (Kind, &'static str) {
         Rule::nothing => (Thing, "`nothing`"),
         Rule::metric => (Thing, "a metric such as `lag 45s`"),
         Rule::command => (Thing, "a command such as `pause shop.orders`"),
+        Rule::line => (Thing, "a command"),
+        Rule::asked | Rule::shown | Rule::pipeline_word => (Thing, ""),
+        Rule::assigned => (Thing, "`=`"),
         Rule::argument => (Thing, "what the command acts on"),
         Rule::block => (Thing, "settings in braces"),
         Rule::setting => (Thing, "a setting such as `batch = 500`"),
@@ -442,6 +488,11 @@ fn names(rule: Rule) -> (Kind, &'static str) {
         Rule::name | Rule::any_name | Rule::word => (Thing, "a name"),
         Rule::quoted_name | Rule::word_start | Rule::word_char | Rule::reserved => (Hidden, ""),
     }
+}
+
+/// How commands with a verb are written.
+pub fn how_to_write(verb: Verb) -> String {
+    format!("write {}", verb.usage().replace('\n', ", or "))
 }
 
 fn one_of(names: &[&str]) -> String {

@@ -305,6 +305,10 @@ impl Printer<'_> {
                 Argument::Tables(tables) => self.tables(tables),
                 Argument::Text(text) => self.at(argument.span, quote(text)),
                 Argument::Number(number) => self.at(argument.span, number.to_string()),
+                Argument::Call(call) => {
+                    let open = self.at(argument.span, format!("{}(", call.function.node));
+                    self.list(open, &call.arguments, argument.span, ")")
+                }
                 Argument::Hole => self.at(argument.span, "..."),
             });
         }
@@ -425,18 +429,7 @@ impl Printer<'_> {
 
     /// A name that may stand in backticks, and does where it is not a plain word; a pattern may hold `*`.
     fn quotable(&mut self, name: &Name, pattern: bool) -> Doc {
-        let is_word = |character: char| pest::unicode::XID_CONTINUE(character);
-        let is_first = |character: char| character == '_' || pest::unicode::XID_START(character);
-        let plain = match pattern {
-            true => name.chars().all(|character| character == '*' || is_word(character)),
-            false => name.starts_with(is_first) && name.chars().all(is_word),
-        };
-        let text = if plain && !name.is_empty() {
-            name.node.clone()
-        } else {
-            format!("`{}`", name.replace('`', "``"))
-        };
-        self.at(name.span, text)
+        self.at(name.span, quoted_name(name, pattern))
     }
 
     fn number(&mut self, number: &Spanned<Number>) -> Doc {
@@ -473,7 +466,23 @@ fn last_byte(span: Span) -> Span {
     Span { start: span.end.saturating_sub(1), ..span }
 }
 
-fn quote(text: &str) -> String {
+/// The name of a table, or a pattern: in backticks, where it is not a plain word.
+pub fn quotable(name: &str) -> String {
+    quoted_name(name, true)
+}
+
+fn quoted_name(name: &str, pattern: bool) -> String {
+    let is_word = |character: char| pest::unicode::XID_CONTINUE(character);
+    let is_first = |character: char| character == '_' || pest::unicode::XID_START(character);
+    let plain = match pattern {
+        true => name.chars().all(|character| character == '*' || is_word(character)),
+        false => name.starts_with(is_first) && name.chars().all(is_word),
+    };
+    if plain && !name.is_empty() { name.to_owned() } else { format!("`{}`", name.replace('`', "``")) }
+}
+
+/// A text in quotes, with what cannot stand there escaped.
+pub fn quote(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
     for character in text.chars() {

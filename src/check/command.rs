@@ -1,0 +1,312 @@
+//! Commands: what they are about, and whether they are whole. Scripts, schedules, the prompt and `lode ctl` share this.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::model::Subject;
+use super::written::{name_text, subject_text};
+use crate::lang::print::quote;
+use crate::lang::verb::Verb;
+use crate::model::connection::{Connection, Endpoint};
+
+/// A command whose names were looked up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "snake_case")]
+pub enum Command {
+    /// How everything is, or one mine or pipeline.
+    Status {
+        /// The one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        of: Option<Subject>,
+    },
+    /// The mines.
+    Mines,
+    /// The pipelines.
+    Pipelines,
+    /// The tables of a mine, by its source connection.
+    Tables {
+        /// The connection.
+        mine: String,
+    },
+    /// One mine or pipeline in full.
+    Show {
+        /// Which.
+        of: Subject,
+    },
+    /// Starts mines and pipelines.
+    Start {
+        /// Which.
+        of: Vec<Subject>,
+    },
+    /// Stops mines and pipelines.
+    Stop {
+        /// Which.
+        of: Vec<Subject>,
+    },
+    /// Stops and starts pipelines.
+    Restart {
+        /// Which.
+        pipelines: Vec<String>,
+    },
+    /// Pauses pipelines, or the mining of tables.
+    Pause {
+        /// Which.
+        of: Vec<Subject>,
+    },
+    /// Goes on after a pause.
+    Resume {
+        /// Which.
+        of: Vec<Subject>,
+        /// Goes on behind history that the source no longer has.
+        #[serde(default)]
+        accept_gap: bool,
+    },
+    /// Changes settings of a stopped mine, by its source connection.
+    Set {
+        /// The connection.
+        mine: String,
+        /// The settings by key, as scripts write them.
+        settings: BTreeMap<String, String>,
+    },
+    /// Has a pipeline go on from another place.
+    Rewind {
+        /// The pipeline.
+        pipeline: String,
+        /// The place.
+        to: Place,
+    },
+    /// Goes on behind the row on which a pipeline has failed.
+    Skip {
+        /// The pipeline.
+        pipeline: String,
+    },
+    /// Makes what runs equal to a script; without a file, to the one that runs, read again.
+    Apply {
+        /// The file, as it was named.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        file: Option<String>,
+    },
+    /// Shows what `apply` would change.
+    Diff {
+        /// The file, as it was named.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        file: Option<String>,
+    },
+    /// The last commands that changed something.
+    Audit {
+        /// How many, at the most.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        count: Option<u64>,
+    },
+    /// How commands are written.
+    Help {
+        /// One verb.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        about: Option<String>,
+    },
+    /// The page of a code or a kind.
+    Explain {
+        /// Which.
+        word: String,
+    },
+    /// Follows changes.
+    Tail {
+        /// The tables.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        of: Option<Subject>,
+    },
+}
+
+/// Where a pipeline is to go on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// At the oldest change that is still there.
+    Earliest,
+    /// After everything that is there at this moment.
+    Now,
+    /// At the first transaction committed at or after this time, milliseconds since 1970 UTC.
+    Time(i64),
+    /// At this entry of the log.
+    Seq(u64),
+    /// After these transactions.
+    Gtid(String),
+    /// At this place of the source's log.
+    Position {
+        /// Name of the file.
+        file: String,
+        /// Offset in bytes.
+        offset: u64,
+    },
+}
+
+/// What commands can be about.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// The pipelines, by name.
+    pub pipelines: Vec<String>,
+    /// The mines.
+    pub mines: Vec<KnownMine>,
+    /// Connections that are not mined.
+    pub not_mined: Vec<String>,
+}
+
+/// A mine that commands can be about.
+#[derive(Clone, Debug)]
+pub struct KnownMine {
+    /// Its source connection, which commands name it by.
+    pub connection: String,
+    /// The name shown to people, which does as well.
+    pub name: String,
+    /// The database of the connection; `None` when that is not known.
+    pub database: Option<String>,
+    /// The kind of its log store.
+    pub store: &'static str,
+}
+
+impl Known {
+    /// The mine of this name, or of this source connection.
+    pub fn mine(&self, name: &str) -> Option<&KnownMine> {
+        let by_connection = self.mines.iter().find(|mine| mine.connection == name);
+        by_connection.or_else(|| self.mines.iter().find(|mine| mine.name == name))
+    }
+
+    pub(super) fn has_pipeline(&self, name: &str) -> bool {
+        self.pipelines.iter().any(|known| known == name)
+    }
+
+    pub(super) fn mine_names(&self) -> impl Iterator<Item = &str> {
+        self.mines.iter().map(|mine| mine.connection.as_str())
+    }
+
+    pub(super) fn subjects(&self) -> Vec<&str> {
+        self.pipelines.iter().map(String::as_str).chain(self.mine_names()).collect()
+    }
+
+    pub(super) fn subjects_help(&self) -> String {
+        there_are(&self.subjects())
+    }
+}
+
+impl Command {
+    /// Its verb.
+    pub fn verb(&self) -> Verb {
+        match self {
+            Command::Status { .. } => Verb::Status,
+            Command::Mines => Verb::Mines,
+            Command::Pipelines => Verb::Pipelines,
+            Command::Tables { .. } => Verb::Tables,
+            Command::Show { .. } => Verb::Show,
+            Command::Start { .. } => Verb::Start,
+            Command::Stop { .. } => Verb::Stop,
+            Command::Restart { .. } => Verb::Restart,
+            Command::Pause { .. } => Verb::Pause,
+            Command::Resume { .. } => Verb::Resume,
+            Command::Set { .. } => Verb::Set,
+            Command::Rewind { .. } => Verb::Rewind,
+            Command::Skip { .. } => Verb::Skip,
+            Command::Apply { .. } => Verb::Apply,
+            Command::Diff { .. } => Verb::Diff,
+            Command::Audit { .. } => Verb::Audit,
+            Command::Help { .. } => Verb::Help,
+            Command::Explain { .. } => Verb::Explain,
+            Command::Tail { .. } => Verb::Tail,
+        }
+    }
+
+    /// Whether it changes something, so that the audit list tells of it.
+    pub fn changes(&self) -> bool {
+        matches!(
+            self,
+            Command::Start { .. }
+                | Command::Stop { .. }
+                | Command::Restart { .. }
+                | Command::Pause { .. }
+                | Command::Resume { .. }
+                | Command::Set { .. }
+                | Command::Rewind { .. }
+                | Command::Skip { .. }
+                | Command::Apply { .. }
+        )
+    }
+}
+
+/// As it would be typed.
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.verb().as_str())?;
+        let subjects = |f: &mut fmt::Formatter<'_>, of: &[Subject]| {
+            of.iter().try_for_each(|subject| write!(f, " {}", subject_text(subject)))
+        };
+        match self {
+            Command::Mines | Command::Pipelines => Ok(()),
+            Command::Status { of } | Command::Tail { of } => subjects(f, of.as_slice()),
+            Command::Show { of: Subject::Mine(name) } => write!(f, " mine {name}"),
+            Command::Show { of: Subject::Pipeline(name) } => write!(f, " pipeline {}", name_text(name)),
+            Command::Show { of } => subjects(f, std::slice::from_ref(of)),
+            Command::Tables { mine } => write!(f, " {mine}"),
+            Command::Start { of } | Command::Stop { of } | Command::Pause { of } => subjects(f, of),
+            Command::Resume { of, accept_gap } => {
+                subjects(f, of)?;
+                if *accept_gap { f.write_str(" accept gap") } else { Ok(()) }
+            }
+            Command::Restart { pipelines } => {
+                pipelines.iter().try_for_each(|name| write!(f, " {}", name_text(name)))
+            }
+            Command::Set { mine, settings } => match settings.iter().collect::<Vec<_>>().as_slice() {
+                [(key, value)] => write!(f, " {mine}.{key} = {value}"),
+                several => {
+                    let entries: Vec<_> =
+                        several.iter().map(|(key, value)| format!("{key} = {value}")).collect();
+                    write!(f, " {mine} {{ {} }}", entries.join(", "))
+                }
+            },
+            Command::Rewind { pipeline, to } => write!(f, " {} to {to}", name_text(pipeline)),
+            Command::Skip { pipeline } => write!(f, " {}", name_text(pipeline)),
+            Command::Apply { file: Some(file) } | Command::Diff { file: Some(file) } => {
+                write!(f, " {}", quote(file))
+            }
+            Command::Audit { count: Some(count) } => write!(f, " {count}"),
+            Command::Help { about: Some(word) } | Command::Explain { word } => write!(f, " {word}"),
+            Command::Apply { file: None }
+            | Command::Diff { file: None }
+            | Command::Audit { count: None }
+            | Command::Help { about: None } => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Earliest => f.write_str("earliest"),
+            Place::Now => f.write_str("now"),
+            Place::Time(ms) => match jiff::Timestamp::from_millisecond(*ms) {
+                Ok(time) => write!(f, "\"{time}\""),
+                Err(_) => write!(f, "{ms}ms"),
+            },
+            Place::Seq(seq) => write!(f, "seq {seq}"),
+            Place::Gtid(gtid) => write!(f, "gtid {}", quote(gtid)),
+            Place::Position { file, offset } => write!(f, "position({}, {offset})", quote(file)),
+        }
+    }
+}
+
+/// Names to choose from.
+pub(super) fn there_are(names: &[&str]) -> String {
+    match names {
+        [] => "declare a pipeline first".to_owned(),
+        [only] => format!("there is only {only}"),
+        several => format!("there are {}", several.join(", ")),
+    }
+}
+
+/// The database that the tables of a connection are in.
+pub fn database_of(connection: &Connection) -> Option<String> {
+    match &connection.endpoint {
+        Endpoint::Url { database, .. } if !database.is_empty() => Some(database.clone()),
+        _ => connection.settings.text("database"),
+    }
+}

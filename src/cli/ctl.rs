@@ -1,0 +1,83 @@
+//! `lode ctl`: one command for the lode that runs.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use lode::engine::reply::Reply;
+use lode::engine::socket::{Client, Request};
+use lode::error::{Error, Kind, Result};
+
+use super::{answer, exit, out, screen};
+
+#[derive(Args)]
+pub struct Ctl {
+    /// The command, best in single quotes: 'stop shop'
+    #[arg(value_name = "COMMAND", required = true)]
+    words: Vec<String>,
+    /// Do what was asked to be confirmed
+    #[arg(long, short = 'y')]
+    yes: bool,
+    /// Print the answer as JSON
+    #[arg(long)]
+    json: bool,
+    /// Folder of the lode that is asked, as for `lode run`
+    #[arg(long, value_name = "DIR", default_value = "lode-data", env = "LODE_DATA", hide_env_values = true)]
+    data: PathBuf,
+}
+
+/// Asks, and shows the answer.
+pub fn run(ctl: Ctl) -> Result<ExitCode> {
+    let folder = std::env::current_dir()
+        .map_err(|error| Error::new(Kind::Environment, format!("there is no current folder: {error}")))?;
+    let request = Request { command: ctl.words.join(" "), confirmed: ctl.yes, folder };
+    let answer = Client::connect(&ctl.data)?.ask(&request)?;
+    let reply: Reply = match serde_json::from_value(answer.clone()) {
+        Ok(reply) => reply,
+        // Of another version: what it says can still be shown to programs.
+        Err(_) if ctl.json => {
+            out(&answer.to_string())?;
+            return Ok(ExitCode::from(exit::RUNTIME));
+        }
+        Err(error) => {
+            return Err(Error::new(
+                Kind::Refused,
+                format!("the answer of the lode that runs is not known here: {error}"),
+            )
+            .advice("ask with the version that runs, or with --json"));
+        }
+    };
+    if ctl.json {
+        out(&answer.to_string())?;
+    } else {
+        show(&reply)?;
+    }
+    Ok(ExitCode::from(code(&reply)))
+}
+
+/// Answers go to standard output; what is wrong, and what is to be confirmed, to standard error.
+fn show(reply: &Reply) -> Result<()> {
+    let terminal = console::Term::stdout();
+    let width = terminal.is_term().then(|| usize::from(terminal.size().1));
+    match reply {
+        Reply::Failed { .. } | Reply::Wrong { .. } => {
+            eprint!("{}", answer::text(reply, width, screen::has_colors()));
+            Ok(())
+        }
+        Reply::Confirm { .. } => {
+            eprint!("{}", answer::text(reply, width, screen::has_colors()));
+            eprintln!("nothing was done; say it again with --yes");
+            Ok(())
+        }
+        _ => out(&answer::text(reply, width, screen::has_colors())),
+    }
+}
+
+fn code(reply: &Reply) -> u8 {
+    match reply {
+        Reply::Wrong { .. } => exit::SCRIPT,
+        Reply::Failed { kind, .. } => exit::of(*kind),
+        Reply::Confirm { .. } => exit::UNCONFIRMED,
+        _ => exit::OK,
+    }
+}

@@ -1,0 +1,74 @@
+//! The verbs of commands, with how they are written and what they do.
+
+macro_rules! verbs {
+    ($($variant:ident = $text:literal, $usage:literal, $meaning:literal;)*) => {
+        /// The verb of a command. The same verbs serve scripts, schedules, hooks, the prompt and `lode ctl`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Verb {
+            $(#[doc = $meaning] $variant,)*
+        }
+
+        impl Verb {
+            /// Every verb.
+            pub const ALL: &[Verb] = &[$(Verb::$variant),*];
+
+            /// As it is written.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Verb::$variant => $text,)* }
+            }
+
+            /// The forms of its commands, one a line.
+            pub fn usage(self) -> &'static str {
+                match self { $(Verb::$variant => $usage,)* }
+            }
+
+            /// What it does, in a sentence.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Verb::$variant => $meaning,)* }
+            }
+        }
+    };
+}
+
+verbs! {
+    Status = "status", "status\nstatus NAME", "Says how everything is, or one mine or pipeline.";
+    Mines = "mines", "mines", "Lists the mines with their places and rates.";
+    Pipelines = "pipelines", "pipelines", "Lists the pipelines with their routes.";
+    Tables = "tables", "tables MINE", "Lists the tables of a mine with their figures.";
+    Show = "show", "show NAME\nshow mine NAME\nshow pipeline NAME", "Shows one mine or pipeline in full.";
+    Start = "start", "start NAME…", "Starts mines or pipelines that were stopped, have failed or are finished.";
+    Stop = "stop", "stop NAME…", "Stops mines or pipelines, until somebody starts them.";
+    Restart = "restart", "restart PIPELINE…", "Stops pipelines and starts them where they were.";
+    Pause = "pause", "pause PIPELINE…\npause shop.big_table\npause shop.{a, b}\npause shop.tmp_*", "Pauses pipelines, or the mining of single tables; what they have not seen is kept.";
+    Resume = "resume", "resume PIPELINE…\nresume shop.big_table\nresume shop.big_table accept gap", "Goes on after a pause, without loss.";
+    Set = "set", "set MINE.retention = 5d\nset MINE { retention = 5d, exclude = [shop.tmp_*] }", "Changes settings of a mine that is stopped; they stay over restarts.";
+    Rewind = "rewind", "rewind PIPELINE to \"2026-01-31T08:00:00Z\"\nrewind PIPELINE to seq 123\nrewind PIPELINE to gtid \"…\"\nrewind PIPELINE to position(\"binlog.000042\", 4)\nrewind PIPELINE to earliest", "Has a pipeline go on from another place; what lies behind it is delivered again.";
+    Skip = "skip", "skip PIPELINE", "Sets the one row aside on which a pipeline has failed, and goes on behind it.";
+    Apply = "apply", "apply\napply \"FILE\"", "Makes what runs equal to a script: the one that runs, read again, or another.";
+    Diff = "diff", "diff\ndiff \"FILE\"", "Shows what `apply` would change, and changes nothing.";
+    Audit = "audit", "audit\naudit COUNT", "Lists the last commands that changed something: when, by which door, how they went.";
+    Help = "help", "help\nhelp VERB", "Says how commands are written.";
+    Explain = "explain", "explain E0203\nexplain mysql", "Prints the page of a code, or the settings of a kind.";
+    Tail = "tail", "tail shop.orders", "Follows changes as they come.";
+}
+
+impl Verb {
+    /// The verbs that may begin a statement of a script. They are reserved words; the others are verbs only where a
+    /// command is expected, so that scripts may use them as names.
+    pub const RESERVED: &[Verb] = &[
+        Verb::Start,
+        Verb::Stop,
+        Verb::Pause,
+        Verb::Resume,
+        Verb::Status,
+        Verb::Show,
+        Verb::Tail,
+        Verb::Set,
+        Verb::Explain,
+    ];
+
+    /// The verb that is written like this.
+    pub fn find(text: &str) -> Option<Verb> {
+        Verb::ALL.iter().copied().find(|verb| verb.as_str() == text)
+    }
+}
