@@ -17,6 +17,10 @@ mod world;
 mod cases;
 #[path = "live/direct.rs"]
 mod direct;
+#[path = "live/fallback.rs"]
+mod fallback;
+#[path = "live/full_rows.rs"]
+mod full_rows;
 #[path = "live/mongodb.rs"]
 mod in_mongodb;
 #[path = "live/refusals.rs"]
@@ -27,6 +31,8 @@ mod restarts;
 mod retention;
 #[path = "live/sharing.rs"]
 mod sharing;
+#[path = "live/steering.rs"]
+mod steering;
 #[path = "live/storms.rs"]
 mod storms;
 #[path = "live/tables.rs"]

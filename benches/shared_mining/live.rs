@@ -38,8 +38,10 @@ impl Live {
             log,
             start,
             policy: Policy::default(),
+            full_rows: false,
             counts: None,
             clock: Clock::default(),
+            claim: None,
         };
         let mine = Mine::new(parts, Events::default());
         mine.want(tables);

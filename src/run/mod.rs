@@ -2,9 +2,11 @@
 
 pub mod aside;
 pub mod backoff;
+pub mod claim;
 pub mod counts;
 pub mod event;
 pub mod feed;
+mod full_rows;
 pub mod hub;
 pub mod look;
 pub mod mine;

@@ -61,6 +61,7 @@ impl Mine {
             return Ok(Ended::ByWish);
         };
         let identity = identity?;
+        self.take_server(&identity.id)?;
         let head = match log.tail().commit {
             Some(commit) => commit,
             None => {
@@ -91,17 +92,18 @@ impl Mine {
             opened = listener.unless(Wish::Drain, source.open(&head.position, coverage.mined())) => opened,
         };
         let Some(stream) = opened else { return Ok(Ended::ByWish) };
-        let stream = stream?;
+        let mut stream = stream?;
+        stream.remember(&log.schemas());
         info!(mine = self.name(), source = identity.description, from = %head.position, "mining");
         self.enter(MineState::Running);
 
         let mut session = Session {
             mine: self,
             stream,
-            writer: Writer::start(self),
+            writer: Writer::start(self)?,
             builder: BlockBuilder::new(log.tail().next, log.schemas()),
             wanted,
-            catch_up: CatchUp::next(source, identity.id, &coverage),
+            catch_up: CatchUp::next(source, identity.id, &coverage, log.schemas()),
             coverage,
             head,
             in_parts: false,
@@ -118,6 +120,17 @@ impl Mine {
             }
         }
         ended
+    }
+
+    /// One reader of a server is enough for a store.
+    fn take_server(&self, id: &str) -> Result<()> {
+        let Some(claim) = self.claim() else { return Ok(()) };
+        claim.take(id, self.name()).map_err(|other| {
+            Error::new(Kind::Refused, format!("the connection leads to a server that mine {other} reads already"))
+                .advice(format!(
+                    "apply the script again: the pipelines then read through mine {other}; or name a log with `via`"
+                ))
+        })
     }
 
     async fn bind(&self, id: &str) -> Result<()> {

@@ -69,8 +69,10 @@ impl World {
             log: Arc::clone(&log) as Arc<_>,
             start,
             policy,
+            full_rows: false,
             counts: self.counts.clone(),
             clock: Clock::default(),
+            claim: None,
         };
         let events = Events::default();
         Life {
@@ -143,6 +145,7 @@ impl Life {
             retries_max: options.retries_max,
             aside: options.aside,
             skips: options.skips,
+            begun_in: None,
             fallback: options
                 .falls_back
                 .then(|| Arc::new(Served(Arc::clone(&self.server))) as Arc<dyn Source>),
