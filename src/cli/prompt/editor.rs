@@ -6,6 +6,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use console::{Term, measure_text_width, truncate_str};
 use lode::check::Kinds;
 use lode::engine::registry::Registry;
 use lode::error::{Error, Kind, Result};
@@ -26,6 +27,8 @@ use super::names::Names;
 
 /// So many lines are kept in the history.
 const HISTORY_MAX: usize = 2000;
+/// Columns that the prompt and the cursor behind the last letter take.
+const INDENT: usize = 7;
 
 /// What came of reading a line.
 #[derive(Debug, PartialEq, Eq)]
@@ -151,7 +154,7 @@ impl Helper for Typing {}
 
 impl Typing {
     fn offers(&self, line: &str) -> (usize, Vec<Offer>) {
-        let width = usize::from(console::Term::stdout().size().1);
+        let width = usize::from(Term::stdout().size().1);
         let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         offers(line, &names, &self.kinds, width)
     }
@@ -218,7 +221,10 @@ impl Typing {
         } else {
             Verb::find(typed)?.usage().lines().find_map(|usage| usage.strip_prefix(line))?
         };
-        Some(Ahead { shown: shown.to_owned(), is_taken: false })
+        // It never takes a line of its own.
+        let taken = measure_text_width(line.rsplit('\n').next().unwrap_or(line)) + INDENT;
+        let room = usize::from(Term::stdout().size().1).saturating_sub(taken);
+        (room > 1).then(|| Ahead { shown: truncate_str(shown, room, "…").into_owned(), is_taken: false })
     }
 }
 

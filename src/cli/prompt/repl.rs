@@ -85,7 +85,9 @@ async fn run(engine: &Arc<Engine>, plan: Plan, repl: &Repl, runtime: Handle) -> 
     before.restore();
     let typed_code = left?;
     let mut stop = Stop::listen()?;
-    screen.print("stopping: delivering what was mined; Ctrl-C again ends at once\n");
+    if !engine.status().await.pipelines.is_empty() {
+        eprintln!("stopping: delivering what was mined; Ctrl-C ends at once");
+    }
     tokio::select! {
         () = engine.shutdown(DRAIN) => {}
         () = stop.asked() => return Ok(ExitCode::from(exit::INTERRUPTED)),

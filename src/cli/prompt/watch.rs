@@ -67,10 +67,10 @@ fn may_be_watched(view: &[&str]) -> Result<()> {
         Some(verb) if words::can_be_watched(verb) => Ok(()),
         Some(verb) => {
             Err(Error::new(Kind::Script, format!("`{verb}` is nothing to be shown again and again"))
-                .advice(format!("write {}", Word::Watch.usage().replace('\n', ", or "))))
+                .advice(format!("write {}", Word::Watch.usage().replace('\n', ", "))))
         }
         None => Err(Error::new(Kind::Script, "`watch` does not say what")
-            .advice(format!("write {}", Word::Watch.usage().replace('\n', ", or ")))),
+            .advice(format!("write {}", Word::Watch.usage().replace('\n', ", ")))),
     }
 }
 

@@ -271,9 +271,9 @@ impl<'t> Builder<'t> {
         let word = parts.next()?;
         let verb = Spanned::new(Verb::find(word.as_str())?, self.span(&word));
         let mut arguments = Vec::new();
-        while let Some(pair) = parts.next_if(&[Rule::argument, Rule::pipeline_word]) {
+        while let Some(pair) = parts.next_if(&[Rule::argument, Rule::pipeline_word, Rule::about_word]) {
             let span = self.span(&pair);
-            if pair.as_rule() == Rule::pipeline_word {
+            if pair.as_rule() != Rule::argument {
                 arguments.push(Spanned::new(Argument::Word(pair.as_str().to_owned()), span));
                 continue;
             }

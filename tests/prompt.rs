@@ -1,0 +1,326 @@
+//! The prompt as a person meets it: `lode attach` and `lode repl` in terminals, and what the terminals show.
+//!
+//! To add a case, drop a file into `tests/golden/prompt` and review its snapshot. Its lines:
+//!
+//! | line | does |
+//! |---|---|
+//! | `@file NAME` … `@end` | writes a file |
+//! | `@run ARGUMENTS` | starts `lode run ARGUMENTS`, and waits until nothing moves |
+//! | `@kill` | ends it at once |
+//! | `@open NAME COMMAND` | opens a terminal of 72 columns with a command in it, and turns to it |
+//! | `@turn NAME` | turns to a terminal that is open |
+//! | `@size COLUMNS` | makes the terminal that wide |
+//! | `> TEXT` | types a text and Enter, which ends the line |
+//! | `@type TEXT` | types into the line; `<Tab>`, `<Enter>`, `<Up>`, `<Right>` and so on are keys |
+//! | `@clear` | presses Ctrl-C, which clears the line |
+//! | `@key KEY` | presses a key where no line is typed |
+//! | `@wait TEXT` | waits until the terminal shows a text |
+//! | `@screen` | puts what the terminal shows into the snapshot, and clears it |
+//! | `@ended CODE` | waits until its command has ended with an exit code |
+//! | `$ COMMAND` | runs a command without a terminal; it and its answer are in the snapshot |
+
+#[path = "support/transcript.rs"]
+mod transcript;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::num::NonZeroU16;
+use std::process::{Child as Process, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lode::engine::socket::{Client, Request};
+use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
+use transcript::{Desk, LODE};
+
+/// How long something may take that takes a moment, on a busy machine.
+const LONG: Duration = Duration::from_secs(60);
+const ROWS: u16 = 40;
+const COLUMNS: u16 = 72;
+
+/// Keys by their names, with what terminals send for them.
+const KEYS: &[(&str, &str)] = &[
+    ("<Tab>", "\t"),
+    ("<Enter>", "\r"),
+    ("<Up>", "\x1b[A"),
+    ("<Right>", "\x1b[C"),
+    ("<Ctrl-C>", "\x03"),
+    ("<Ctrl-D>", "\x04"),
+    ("<Ctrl-R>", "\x12"),
+];
+
+#[test]
+fn terminals_show_what_they_should() {
+    insta::glob!("golden/prompt/*.txt", |path| {
+        let mut stage = Stage::default();
+        let text = fs::read_to_string(path).unwrap();
+        let mut lines = text.lines();
+        while let Some(line) = lines.next() {
+            if let Some(name) = line.strip_prefix("@file ") {
+                let content: Vec<&str> = lines.by_ref().take_while(|line| *line != "@end").collect();
+                fs::write(stage.desk.path().join(name), content.join("\n") + "\n").unwrap();
+            } else if !line.is_empty() && !line.starts_with('#') {
+                stage.act(line);
+            }
+        }
+        insta::assert_snapshot!(stage.shown);
+    });
+}
+
+#[test]
+fn colours_are_shown_unless_somebody_wants_none() {
+    let mut stage = Stage::default();
+    for (variable, is_colored) in [(None, true), (Some("NO_COLOR=1"), false)] {
+        stage.act(&format!("@open it env {} lode repl", variable.unwrap_or("A=1")));
+        stage.act("@wait lode>");
+        stage.act("@type explain \"mysql\" # a comment");
+        stage.act("@wait a comment");
+        let written = stage.terminal().written.lock().unwrap().clone();
+        let written = String::from_utf8_lossy(&written).into_owned();
+        assert_eq!(written.contains("\x1b[32m\"mysql\""), is_colored, "{written:?}");
+        assert_eq!(written.contains("\x1b[1;34mexplain"), is_colored, "{written:?}");
+        stage.act("@clear");
+        stage.act("@type <Ctrl-D>");
+        stage.act("@ended 0");
+    }
+}
+
+#[test]
+fn a_terminal_is_as_it_was_when_the_process_is_told_to_end() {
+    let mut stage = Stage::default();
+    stage.act("@open it sh -c 'lode repl; stty -a'");
+    stage.act("@wait lode>");
+    let lock = fs::read_to_string(stage.desk.path().join("lode-data/lode.lock")).unwrap();
+    let kill = std::process::Command::new("kill").args(["-s", "TERM", lock.trim()]).status().unwrap();
+    assert!(kill.success());
+    stage.act("@ended 0");
+    let shown = stage.terminal().contents();
+    assert!(shown.contains(" icanon") && shown.contains(" echo "), "{shown}");
+}
+
+/// A folder, a lode that may run in it, and terminals.
+struct Stage {
+    desk: Desk,
+    run: Option<Process>,
+    terminals: BTreeMap<String, Terminal>,
+    turned_to: String,
+    shown: String,
+}
+
+impl Default for Stage {
+    fn default() -> Stage {
+        let (terminals, turned_to, shown) = (BTreeMap::new(), String::new(), String::new());
+        Stage { desk: Desk::new(), run: None, terminals, turned_to, shown }
+    }
+}
+
+impl Stage {
+    fn act(&mut self, line: &str) {
+        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+        match word {
+            "@run" => {
+                let mut command = self.desk.command(&format!("exec lode run {rest}"));
+                self.run = Some(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+                let data = self.desk.path().join("lode-data");
+                until(line, || {
+                    let request = Request { command: "pipelines".to_owned(), ..Request::default() };
+                    let answer = Client::connect(&data).and_then(|mut client| client.ask(&request));
+                    answer.is_ok_and(|answer| {
+                        let at_work = ["starting", "running", "idle"];
+                        let answer = answer.to_string();
+                        answer.contains("\"state\":\"")
+                            && !at_work.iter().any(|state| answer.contains(&format!("\"state\":\"{state}\"")))
+                    })
+                });
+            }
+            "@kill" => {
+                let mut run = self.run.take().expect("it runs");
+                run.kill().unwrap();
+                run.wait().unwrap();
+            }
+            "@open" => {
+                let (name, command) = rest.split_once(' ').expect("a name and a command");
+                self.terminals.insert(name.to_owned(), Terminal::open(&self.desk, command));
+                self.turned_to = name.to_owned();
+                self.shown.push_str(&format!("=== {name}: {command}\n"));
+            }
+            "@turn" => {
+                self.turned_to = rest.to_owned();
+                self.shown.push_str(&format!("=== {rest}\n"));
+            }
+            "@size" => self.terminal().resize(rest.parse().expect("a number of columns")),
+            ">" => self.terminal().end_line(&format!("{rest}\r")),
+            "@clear" => self.terminal().end_line("\x03"),
+            "@type" => {
+                self.terminal().ready();
+                self.terminal().write(&keys(rest));
+            }
+            "@key" => self.terminal().write(&keys(rest)),
+            "@wait" => {
+                let terminal = self.terminal();
+                until(&format!("{line}\n{}", terminal.contents()), || terminal.contents().contains(rest));
+            }
+            "@screen" => {
+                let contents = self.terminal().settled();
+                let contents = contents.replace(&self.desk.path().display().to_string(), "[DIR]");
+                self.shown.push_str(&format!("{}\n", contents.trim_end()));
+                self.terminal().clear();
+            }
+            "@ended" => {
+                let code = self.terminals.get_mut(&self.turned_to).expect("it is open").ended(line);
+                assert_eq!(code.to_string(), rest);
+                self.shown.push_str(&format!("[ended with {code}]\n"));
+            }
+            "$" => {
+                let output = self.desk.command(rest).env("TZ", "UTC").output().unwrap();
+                let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+                let (answer, errors) = (text(&output.stdout), text(&output.stderr));
+                let code = output.status.code().unwrap_or(-1);
+                self.shown.push_str(&format!("$ {rest}\n{answer}{errors}[exit code {code}]\n"));
+            }
+            other => panic!("{other} is no action"),
+        }
+    }
+
+    fn terminal(&self) -> &Terminal {
+        self.terminals.get(&self.turned_to).expect("a terminal is open")
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        for terminal in self.terminals.values_mut() {
+            // It has ended already, unless a test has failed.
+            let _ = terminal.child.kill();
+            let _ = terminal.child.wait();
+        }
+        if let Some(mut run) = self.run.take() {
+            let _ = run.kill();
+            let _ = run.wait();
+        }
+    }
+}
+
+/// A terminal with a command in it.
+struct Terminal {
+    pty: Box<dyn MasterPty + Send>,
+    input: Mutex<Box<dyn Write + Send>>,
+    child: Box<dyn Child + Send + Sync>,
+    screen: Arc<Mutex<vt100::Parser>>,
+    /// Everything that was ever written to it.
+    written: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Terminal {
+    fn open(desk: &Desk, line: &str) -> Terminal {
+        let size = PtySize { rows: ROWS, cols: COLUMNS, ..PtySize::default() };
+        let pair = native_pty_system().openpty(size).unwrap();
+        let mut command = CommandBuilder::new("sh");
+        command.args(["-c", &format!("exec {line}")]);
+        command.cwd(desk.path());
+        let bin = std::path::Path::new(LODE).parent().unwrap().display().to_string();
+        command.env("PATH", format!("{bin}:{}", std::env::var("PATH").unwrap_or_default()));
+        command.env("TERM", "xterm-256color");
+        command.env("TZ", "UTC");
+        command.env("LODE_LOG", "off");
+        command.env("XDG_STATE_HOME", desk.path().join("state"));
+        command.env_remove("LODE_DATA");
+        command.env_remove("NO_COLOR");
+        let child = pair.slave.spawn_command(command).unwrap();
+        let (rows, columns) = (NonZeroU16::new(ROWS).unwrap(), NonZeroU16::new(COLUMNS).unwrap());
+        let screen = Arc::new(Mutex::new(vt100::Parser::new(rows, columns, 0)));
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let mut output = pair.master.try_clone_reader().unwrap();
+        let (shown, kept) = (Arc::clone(&screen), Arc::clone(&written));
+        thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(count @ 1..) = output.read(&mut bytes) {
+                kept.lock().unwrap().extend_from_slice(&bytes[..count]);
+                shown.lock().unwrap().process(&bytes[..count]);
+            }
+        });
+        let input = Mutex::new(pair.master.take_writer().unwrap());
+        Terminal { pty: pair.master, input, child, screen, written }
+    }
+
+    fn write(&self, text: &str) {
+        let mut input = self.input.lock().unwrap();
+        input.write_all(text.as_bytes()).and_then(|()| input.flush()).unwrap();
+    }
+
+    fn contents(&self) -> String {
+        self.screen.lock().unwrap().screen().contents()
+    }
+
+    /// How often lines were begun, and how often they were ended: the editor turns the marking of pasted text on and off.
+    fn lines(&self) -> (usize, usize) {
+        let written = self.written.lock().unwrap();
+        let count = |mark: &[u8]| written.windows(mark.len()).filter(|found| *found == mark).count();
+        (count(b"\x1b[?2004h"), count(b"\x1b[?2004l"))
+    }
+
+    /// Waits until a line can be typed. What is typed before that may be lost.
+    fn ready(&self) {
+        until("a line can be typed", || {
+            let (begun, ended) = self.lines();
+            begun > ended
+        });
+    }
+
+    /// Types keys that end the line.
+    fn end_line(&self, typed: &str) {
+        self.ready();
+        let (_, before) = self.lines();
+        self.write(typed);
+        until("the line is ended", || self.lines().1 > before);
+    }
+
+    /// What it shows when nothing was written for a while.
+    fn settled(&self) -> String {
+        let length = || self.written.lock().unwrap().len();
+        let mut before = length();
+        loop {
+            thread::sleep(Duration::from_millis(300));
+            let now = length();
+            if now == before {
+                return self.contents();
+            }
+            before = now;
+        }
+    }
+
+    /// As if somebody had wiped it; the program writes on where it was.
+    fn clear(&self) {
+        self.screen.lock().unwrap().process(b"\x1b[2J\x1b[H");
+    }
+
+    fn resize(&self, columns: u16) {
+        self.pty.resize(PtySize { rows: ROWS, cols: columns, ..PtySize::default() }).unwrap();
+        let (rows, columns) = (NonZeroU16::new(ROWS).unwrap(), NonZeroU16::new(columns).unwrap());
+        self.screen.lock().unwrap().screen_mut().set_size(rows, columns);
+    }
+
+    fn ended(&mut self, what: &str) -> u32 {
+        let mut code = None;
+        until(what, || {
+            code = self.child.try_wait().unwrap().map(|status| status.exit_code());
+            code.is_some()
+        });
+        code.unwrap_or_default()
+    }
+}
+
+/// A text with keys in the places of their names.
+fn keys(text: &str) -> String {
+    KEYS.iter().fold(text.to_owned(), |text, (name, key)| text.replace(name, key))
+}
+
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < LONG, "not within {LONG:?}: {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
