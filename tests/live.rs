@@ -27,6 +27,8 @@ mod restarts;
 mod retention;
 #[path = "live/sharing.rs"]
 mod sharing;
+#[path = "live/steering.rs"]
+mod steering;
 #[path = "live/storms.rs"]
 mod storms;
 #[path = "live/tables.rs"]

@@ -123,6 +123,7 @@ fn null_route(live: &Live, load: &Load, number: u32) -> Arc<Route> {
         retries_max: Some(0),
         aside: None,
         skips: lode::run::skip::Skips::default(),
+        begun_in: None,
         fallback: None,
         clock: Clock::default(),
     };

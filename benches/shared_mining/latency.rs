@@ -204,6 +204,7 @@ fn route(mine: &Arc<Mine>, connection: Arc<Connection>, rate: u32, committed: &T
         retries_max: Some(0),
         aside: None,
         skips: lode::run::skip::Skips::default(),
+        begun_in: None,
         fallback: None,
         clock: Clock::default(),
     };

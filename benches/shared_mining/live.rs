@@ -40,6 +40,7 @@ impl Live {
             policy: Policy::default(),
             counts: None,
             clock: Clock::default(),
+            claim: None,
         };
         let mine = Mine::new(parts, Events::default());
         mine.want(tables);

@@ -17,6 +17,8 @@ pub mod status;
 
 mod tables;
 
+mod identity;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,16 +30,18 @@ use tracing::info;
 
 use self::audit::Audit;
 use self::decisions::Decisions;
+use self::identity::{Home, empty_log, has_default_log, part_from_twins};
 use self::registry::Registry;
 use self::status::Status;
-use crate::check::model::default_log;
 use crate::check::{self, Checked, Input, Model, System};
 use crate::error::{Error, Kind, Result, ResultExt};
 use crate::model::clock::Clock;
 use crate::model::connection::Connection;
+use crate::model::position::LogEpoch;
 use crate::model::spec::Settings;
 use crate::plan::build::build;
 use crate::plan::{InputPlan, MinePlan, PipelinePlan, Plan, RoutePlan, Through};
+use crate::run::claim::{Claim, Claims};
 use crate::run::event::{Event, Events};
 use crate::run::feed::Origin;
 use crate::run::mine::{Mine, MineParts, MineState};
@@ -57,8 +61,6 @@ const BATCH_ROWS: u64 = 1000;
 const CURSOR_INTERVAL: Duration = Duration::from_secs(5);
 /// How long a change of the plan waits for what it stops; the rest ends in the background.
 const HANDOVER_PATIENCE: Duration = Duration::from_secs(1);
-/// How long two connections may take to say whether they lead to one server.
-const IDENTIFY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Runs plans. All methods may be called from several tasks; those that change what runs take turns.
 pub struct Engine {
@@ -67,6 +69,7 @@ pub struct Engine {
     store: Arc<dyn LogStore>,
     clock: Clock,
     events: Events,
+    claims: Arc<Claims>,
     audit: Audit,
     /// The scripts that run, to be read again.
     input: std::sync::Mutex<Option<Input>>,
@@ -84,6 +87,8 @@ struct Running {
     mines: BTreeMap<String, RunningMine>,
     /// Connections that lead to a server which is mined under another connection's name.
     aliases: BTreeMap<String, String>,
+    /// By connection: a log of its own that never got anything, as its server is mined into another one.
+    empty_logs: BTreeMap<String, LogEpoch>,
     pipelines: BTreeMap<String, Arc<Pipeline>>,
     /// Pipelines that are to stay halted when a plan brings them.
     held_back: BTreeMap<String, Halt>,
@@ -91,8 +96,17 @@ struct Running {
     ending: Vec<Arc<Pipeline>>,
 }
 
+/// Where a mine writes.
+struct MinePlace {
+    log: Arc<dyn Log>,
+    name: String,
+    claim: Option<Arc<Claim>>,
+}
+
 struct RunningMine {
     plan: Arc<MinePlan>,
+    /// The name of its log, which may be that of another connection to the server.
+    log: String,
     source: Arc<dyn Source>,
     mine: Arc<Mine>,
     control: Control,
@@ -105,9 +119,9 @@ impl Engine {
         let data_dir = data_dir.into();
         let store = Arc::new(Embedded::new(data_dir.join("logs"), Options::default()));
         let audit = Audit::new(data_dir.join("state"));
-        let (clock, events) = (Clock::default(), Events::default());
+        let (clock, events, claims) = (Clock::default(), Events::default(), Arc::default());
         let (input, running) = (std::sync::Mutex::default(), Arc::default());
-        Engine { registry, data_dir, store, clock, events, audit, input, running }
+        Engine { registry, data_dir, store, clock, events, claims, audit, input, running }
     }
 
     /// Writes the logs in the data folder with other options.
@@ -156,12 +170,14 @@ impl Engine {
     /// Makes what runs equal to a plan as it is.
     async fn carry_plan_out(&self, running: &mut Running, plan: Plan) -> Result<()> {
         refuse_what_cannot_run(&plan)?;
+        let parted = part_from_twins(running);
         let renewed = running.mines_to_renew(&plan)?;
         let changed: Vec<Arc<PipelinePlan>> = plan
             .pipelines
             .values()
             .filter(|wanted| {
                 running.plan.pipelines.get(&wanted.name) != Some(wanted)
+                    || parted.contains(&wanted.name)
                     || renewed.keys().any(|key| running.reads_through(wanted, key))
             })
             .cloned()
@@ -177,7 +193,7 @@ impl Engine {
         // What can fail comes first, so that a plan which cannot be carried out changes nothing. The new routes are known
         // to retention before the old ones are gone, too: what a changed pipeline needs stays.
         let former_mines = self.renew_mines(running, renewed)?;
-        let started = match self.prepare(running, &changed).await {
+        let started = match self.prepare(running, &plan, &changed).await {
             Ok(started) => started,
             Err(error) => {
                 running.mines.extend(former_mines);
@@ -208,9 +224,10 @@ impl Engine {
     async fn prepare(
         &self,
         running: &mut Running,
+        wanted: &Plan,
         pipelines: &[Arc<PipelinePlan>],
     ) -> Result<Vec<(String, Vec<Arc<Route>>)>> {
-        self.open_mines(running, pipelines).await?;
+        self.open_mines(running, wanted, pipelines).await?;
         let mut prepared = Vec::with_capacity(pipelines.len());
         for pipeline in pipelines {
             let routes =
@@ -296,14 +313,21 @@ impl Engine {
     }
 
     /// Opens the mines that these pipelines read through and that are not there yet. Nothing is read yet.
-    async fn open_mines(&self, running: &mut Running, pipelines: &[Arc<PipelinePlan>]) -> Result<()> {
+    async fn open_mines(
+        &self,
+        running: &mut Running,
+        wanted: &Plan,
+        pipelines: &[Arc<PipelinePlan>],
+    ) -> Result<()> {
         for input in pipelines.iter().flat_map(|pipeline| &pipeline.inputs) {
             let Through::Log(plan) = &input.through else { continue };
             if running.mine_of(plan).is_some() {
                 continue;
             }
-            let opened =
-                self.open_mine(running, plan).await.context_with(|| format!("in mine {}", plan.name))?;
+            let opened = self
+                .open_mine(running, wanted, plan)
+                .await
+                .context_with(|| format!("in mine {}", plan.name))?;
             if let Some(opened) = opened {
                 running.mines.insert(plan.connection.name.clone(), opened);
             }
@@ -312,22 +336,50 @@ impl Engine {
     }
 
     /// `None` when a running mine reads the same server into the same store already, and now serves this plan, too.
-    async fn open_mine(&self, running: &mut Running, plan: &Arc<MinePlan>) -> Result<Option<RunningMine>> {
+    async fn open_mine(
+        &self,
+        running: &mut Running,
+        wanted: &Plan,
+        plan: &Arc<MinePlan>,
+    ) -> Result<Option<RunningMine>> {
         let source = self.source(&plan.connection)?;
-        if let Some(shared) = same_server(running, plan, source.as_ref()).await {
-            info!(
-                mine = shared,
-                connection = plan.connection.name,
-                "both connections lead to one server, mined once"
-            );
-            running.aliases.insert(plan.connection.name.clone(), shared);
-            return Ok(None);
+        let store = self.log_store(plan)?;
+        let home = self.home(running, wanted, plan, source.as_ref(), &store).await?;
+        if home.is_another(plan)
+            && let Some(epoch) = empty_log(&store, &plan.log).await
+        {
+            running.empty_logs.insert(plan.connection.name.clone(), epoch);
         }
-        let log = self.log_store(plan)?.open(&plan.log).await?;
-        Ok(Some(self.make_mine(plan, source, log)))
+        let log = match home {
+            Home::Own(log) => log,
+            Home::Shared(shared) => {
+                info!(
+                    mine = shared,
+                    connection = plan.connection.name,
+                    "both connections lead to one server, mined once"
+                );
+                running.aliases.insert(plan.connection.name.clone(), shared);
+                return Ok(None);
+            }
+        };
+        if log != plan.log {
+            info!(
+                log,
+                connection = plan.connection.name,
+                "the server was mined under another connection's name before"
+            );
+        }
+        let store_name = plan.store.as_ref().map_or("", |store| store.name.as_str());
+        let place = MinePlace {
+            log: store.open(&log).await?,
+            name: log,
+            claim: has_default_log(plan).then(|| Arc::new(Claim::new(&self.claims, store_name))),
+        };
+        Ok(Some(self.make_mine(plan, source, place)))
     }
 
-    fn make_mine(&self, plan: &Arc<MinePlan>, source: Arc<dyn Source>, log: Arc<dyn Log>) -> RunningMine {
+    fn make_mine(&self, plan: &Arc<MinePlan>, source: Arc<dyn Source>, place: MinePlace) -> RunningMine {
+        let MinePlace { log, name, claim } = place;
         let parts = MineParts {
             name: plan.name.clone(),
             source: Arc::clone(&source),
@@ -336,9 +388,11 @@ impl Engine {
             policy: policy(&plan.settings),
             counts: Some(self.counts_file(plan)),
             clock: self.clock.clone(),
+            claim,
         };
         let mine = Mine::new(parts, self.events.clone());
-        RunningMine { plan: Arc::clone(plan), source, mine, control: Control::default(), task: None }
+        let (plan, control) = (Arc::clone(plan), Control::default());
+        RunningMine { plan, log: name, source, mine, control, task: None }
     }
 
     fn log_store(&self, plan: &MinePlan) -> Result<Arc<dyn LogStore>> {
@@ -358,6 +412,7 @@ impl Engine {
         let mut routes = Vec::new();
         for input in &pipeline.inputs {
             let mut fallback = None;
+            let begun_in = running.empty_logs.get(&input.connection.name).copied();
             let origin = match &input.through {
                 Through::Direct => {
                     Origin::Direct { source: self.source(&input.connection)?, tables: input.tables.clone() }
@@ -372,7 +427,8 @@ impl Engine {
                 }
             };
             for route in &pipeline.routes {
-                let parts = self.route_parts(pipeline, input, route, (origin.clone(), fallback.clone()))?;
+                let parts =
+                    self.route_parts(pipeline, input, route, (origin.clone(), fallback.clone(), begun_in))?;
                 routes.push(Route::new(parts, self.events.clone()));
             }
         }
@@ -384,7 +440,7 @@ impl Engine {
         pipeline: &PipelinePlan,
         input: &InputPlan,
         route: &RoutePlan,
-        (origin, fallback): (Origin, Option<Arc<dyn Source>>),
+        (origin, fallback, begun_in): (Origin, Option<Arc<dyn Source>>, Option<LogEpoch>),
     ) -> Result<RouteParts> {
         let key = format!("{}/{}/{}", pipeline.name, input.connection.name, route.id);
         let settings = &route.sink.settings;
@@ -407,6 +463,7 @@ impl Engine {
                 settings: settings.clone(),
             },
             start: pipeline.start(),
+            begun_in,
             batch_rows_max: settings.integer("batch").unwrap_or(BATCH_ROWS) as usize,
             cursor_interval: pipeline.settings.duration("cursor_interval").unwrap_or(CURSOR_INTERVAL),
             retries_max,
@@ -429,37 +486,19 @@ impl Engine {
     }
 }
 
+impl RunningMine {
+    /// Where it writes, for a mine in its stead.
+    fn place(&self) -> MinePlace {
+        let (log, name) = (Arc::clone(self.mine.log()), self.log.clone());
+        MinePlace { log, name, claim: self.mine.claim().cloned() }
+    }
+}
+
 impl Running {
     fn mine_of(&self, plan: &MinePlan) -> Option<&RunningMine> {
         let name = &plan.connection.name;
         self.mines.get(self.aliases.get(name).unwrap_or(name))
     }
-}
-
-/// The key of a running mine that reads the same server into the same store, when `plan` names no log of its own.
-async fn same_server(running: &Running, plan: &MinePlan, source: &dyn Source) -> Option<String> {
-    let default_log = |plan: &MinePlan| plan.log == default_log(&plan.connection.name, plan.store.is_some());
-    if !default_log(plan) {
-        return None;
-    }
-    for (key, other) in &running.mines {
-        if other.plan.store != plan.store
-            || other.plan.connection.kind != plan.connection.kind
-            || !default_log(&other.plan)
-        {
-            continue;
-        }
-        if other.plan.connection.endpoint == plan.connection.endpoint {
-            return Some(key.clone());
-        }
-        let both = async { tokio::join!(source.identify(), other.source.identify()) };
-        if let Ok((Ok(one), Ok(another))) = tokio::time::timeout(IDENTIFY_TIMEOUT, both).await
-            && one.id == another.id
-        {
-            return Some(key.clone());
-        }
-    }
-    None
 }
 
 /// A plan that would do something else than its script says is not run at all.

@@ -239,7 +239,8 @@ impl Engine {
 
     /// Starts a pipeline; its former self, where there is one, is told to end first.
     async fn launch(&self, running: &mut Running, plan: &Arc<PipelinePlan>) -> Result<()> {
-        self.open_mines(running, std::slice::from_ref(plan)).await?;
+        let wanted = running.plan.clone();
+        self.open_mines(running, &wanted, std::slice::from_ref(plan)).await?;
         let routes = self.routes(running, plan).context_with(|| format!("in pipeline {}", plan.name))?;
         self.replace(running, &plan.name, routes);
         Ok(())
@@ -264,7 +265,8 @@ impl Engine {
         let (plan, routes) = {
             let mut running = self.running.lock().await;
             let plan = running.planned(name)?;
-            self.open_mines(&mut running, std::slice::from_ref(&plan)).await?;
+            let wanted = running.plan.clone();
+            self.open_mines(&mut running, &wanted, std::slice::from_ref(&plan)).await?;
             let routes = self.routes(&running, &plan)?;
             (plan, routes)
         };

@@ -89,7 +89,7 @@ impl Engine {
         for (key, plan) in renewed {
             let Some(mine) = running.mines.get(&key) else { continue };
             let source = self.source(&plan.connection).context_with(|| format!("in mine {}", plan.name))?;
-            fresh.push((key, self.make_mine(&plan, source, Arc::clone(mine.mine.log()))));
+            fresh.push((key, self.make_mine(&plan, source, mine.place())));
         }
         let replaced = fresh.into_iter().filter_map(|(key, mine)| {
             let former = running.mines.insert(key.clone(), mine)?;

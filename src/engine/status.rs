@@ -111,6 +111,9 @@ pub struct RouteStatus {
     /// What it does.
     #[serde(flatten)]
     pub state: RouteState,
+    /// Whether it reads the source itself, or has done so, and its mine has not come as far yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub direct: bool,
     /// The mine that it reads through.
     pub mine: Option<String>,
     /// Its counters.
@@ -222,6 +225,7 @@ fn route(route: &Route) -> RouteStatus {
         sink: id.replacen(':', " ", 1),
         key,
         state: route.state().borrow().clone(),
+        direct: route.progress().is_direct(),
         mine: parts.origin.mine().map(|mine| mine.name().to_owned()),
         figures: route.progress().figures(),
         lag_ms: route.lag_ms(),

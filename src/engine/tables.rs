@@ -12,9 +12,21 @@ impl Engine {
     /// Stops reading some tables of a mine, which is known by its name or by its connection's. As [`Mine::pause`].
     ///
     /// # Errors
-    /// `Refused` when there is no such mine; otherwise as [`Mine::pause`].
+    /// `Refused` when there is no such mine, and while a pipeline is ahead of it with these tables, as it has read the
+    /// source itself: they would come to it twice. Otherwise as [`Mine::pause`].
     pub async fn pause_tables(&self, mine: &str, tables: &TableSet) -> Result<()> {
-        self.mine(mine).await?.pause(tables).await
+        let mine = self.mine(mine).await?;
+        if let Some(pipeline) = self.ahead_of(&mine, tables).await {
+            return Err(Error::new(
+                Kind::Refused,
+                format!("pipeline {pipeline} has read the source itself, and mine {} is behind it", mine.name()),
+            )
+            .advice(format!(
+                "start mine {} and try again when the pipeline reads the log, or stop reading the source by on_mine_failure = wait",
+                mine.name()
+            )));
+        }
+        mine.pause(tables).await
     }
 
     /// Has paused tables of a mine read again. As [`Mine::resume`].
@@ -31,6 +43,19 @@ impl Engine {
     /// `Refused` when there is no such mine.
     pub async fn paused_tables(&self, mine: &str) -> Result<Vec<Paused>> {
         Ok(self.mine(mine).await?.paused())
+    }
+
+    /// A pipeline that has read one of these tables at the source, where the mine has not come yet.
+    async fn ahead_of(&self, mine: &Arc<Mine>, tables: &TableSet) -> Option<String> {
+        let running = self.running.lock().await;
+        let routes = running.pipelines.values().flat_map(|pipeline| pipeline.routes());
+        let mut ahead = routes.filter(|route| {
+            let parts = route.parts();
+            route.progress().is_direct()
+                && parts.origin.mine().is_some_and(|read| Arc::ptr_eq(read, mine))
+                && parts.tables.meets(tables)
+        });
+        ahead.next().map(|route| route.parts().pipeline.clone())
     }
 
     async fn mine(&self, name: &str) -> Result<Arc<Mine>> {

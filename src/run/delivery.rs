@@ -237,45 +237,47 @@ impl<'a> Delivery<'a> {
             if seq < self.next {
                 continue;
             }
+            self.next = seq.plus(1);
             match entry {
                 Entry::Change(change) => {
                     if !self.is_wanted(change.schema)? {
-                    } else if self.passed.is_some() && self.was_read_at_source(seq, &change)? {
+                        continue;
+                    }
+                    if self.passed.is_some() && self.was_read_at_source(seq, &change)? {
                         self.waiting.leave_out();
-                    } else {
-                        if self.is_full() {
-                            self.flush_full().await?;
-                            if self.listener.wish() == Wish::Stop {
-                                break;
-                            }
+                        continue;
+                    }
+                    if self.is_full() {
+                        self.flush_full().await?;
+                        if self.listener.wish() == Wish::Stop {
+                            break;
                         }
-                        if self.waits_for_nothing() {
-                            self.route.progress().waits(change.time_ms);
+                    }
+                    if self.waits_for_nothing() {
+                        self.route.progress().waits(change.time_ms);
+                    }
+                    self.read_ms = change.time_ms;
+                    if self.is_suspect() {
+                        self.send_alone(block, bytes, seq, &change).await?;
+                        if self.listener.wish() == Wish::Stop {
+                            break;
                         }
-                        self.read_ms = change.time_ms;
-                        if !self.skips.is_empty() && self.is_skipped(block, seq, &change)? {
-                            self.counted.read += 1;
-                            self.waiting.leave_out();
-                        } else if self.is_suspect() {
-                            self.send_alone(block, bytes, seq, &change).await?;
-                            if self.listener.wish() == Wish::Stop {
-                                break;
-                            }
-                        } else {
-                            self.counted.read += 1;
-                            match &payload {
-                                None => self.waiting.read(block, bytes, seq, &change, &self.tables),
-                                Some(payload) => {
-                                    if let Err(error) = self.apply(block, payload, seq, &change) {
-                                        return self.fail_on(seq, error).await;
-                                    }
-                                }
+                        continue;
+                    }
+                    self.counted.read += 1;
+                    if !self.skips.is_empty() && self.is_skipped(block, seq, &change)? {
+                        continue;
+                    }
+                    match &payload {
+                        None => self.waiting.read(block, bytes, seq, &change, &self.tables),
+                        Some(payload) => {
+                            if let Err(error) = self.apply(block, payload, seq, &change) {
+                                return self.fail_on(seq, error).await;
                             }
                         }
                     }
                 }
                 Entry::Commit { time_ms, offset, file, gtid } => {
-                    self.next = seq.plus(1);
                     self.is_piece = false;
                     self.counted.whole = self.counted.read;
                     let position = self.waiting.commit(block, end, self.next, time_ms);
@@ -298,7 +300,6 @@ impl<'a> Delivery<'a> {
                     self.is_piece = parse_coverage(json).map_err(|_| malformed(seq))?.is_catch_up();
                 }
             }
-            self.next = seq.plus(1);
         }
         self.route.progress().add_read(self.counted.read - before);
         Ok(())
@@ -359,9 +360,9 @@ impl<'a> Delivery<'a> {
         self.route.events().tell(Event::Aside { pipeline, error });
     }
 
-    /// Whether the change that comes next is to be left out; it is recorded then.
+    /// Whether the change that was counted last is to be left out; it is recorded then.
     fn is_skipped(&mut self, block: &Block, seq: Seq, entry: &ChangeEntry<'_>) -> Result<bool> {
-        let nth = self.counted.read + 1;
+        let nth = self.counted.read;
         let here = |spot: &Spot| match spot {
             Spot::Entry { seq: skipped, .. } => *skipped == seq,
             Spot::Place { nth: skipped, .. } => *skipped == nth,
@@ -370,6 +371,7 @@ impl<'a> Delivery<'a> {
         let change = Change::read(seq, entry, self.table(seq, entry)?, &block.payload);
         let why = format!("skipped: {}", skip.error);
         AsideFile::new(self.route.parts().skips.record.clone()).write(&change, &why)?;
+        self.waiting.leave_out();
         self.is_aside(why);
         Ok(true)
     }
@@ -392,6 +394,9 @@ impl<'a> Delivery<'a> {
         self.flush().await?;
         self.send_part().await?;
         self.counted.read += 1;
+        if self.is_skipped(block, seq, entry)? {
+            return Ok(());
+        }
         if self.stages.is_empty() {
             self.waiting.read(block, bytes, seq, entry, &self.tables);
         } else if let Err(error) = self.apply(block, &block.payload.clone(), seq, entry) {

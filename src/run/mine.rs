@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use super::backoff::Backoff;
+use super::claim::Claim;
 use super::counts::{self, Counts};
 use super::event::{Event, Events, FAILURES};
 use super::hub::Hub;
@@ -44,6 +45,8 @@ pub struct MineParts {
     pub counts: Option<PathBuf>,
     /// The time of day.
     pub clock: Clock,
+    /// Its right to read the server, where others might read the same one.
+    pub claim: Option<Arc<Claim>>,
 }
 
 /// One mine. It reads the tables that its consumers want, together with all that its log already covers: so a
@@ -176,6 +179,11 @@ impl Mine {
     pub fn keep(&self, policy: Policy) {
         *self.policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
         self.wants_room.notify_one();
+    }
+
+    /// Its right to read the server, where others might read the same one.
+    pub fn claim(&self) -> Option<&Arc<Claim>> {
+        self.parts.claim.as_ref()
     }
 
     /// Its newest blocks.

@@ -2,6 +2,7 @@
 
 pub mod aside;
 pub mod backoff;
+pub mod claim;
 pub mod counts;
 pub mod event;
 pub mod feed;

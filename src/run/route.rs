@@ -22,7 +22,7 @@ use super::stages::Stages;
 use crate::error::{Error, Kind, Result};
 use crate::model::change::{Batch, Changes};
 use crate::model::clock::Clock;
-use crate::model::position::{Cursor, Position, Seq};
+use crate::model::position::{Cursor, LogEpoch, Position, Seq};
 use crate::model::spec::Start;
 use crate::model::table::TableSet;
 use crate::plan::StagePlan;
@@ -57,6 +57,9 @@ pub struct RouteParts {
     pub sink: SinkRoute,
     /// Where the route begins for the first time.
     pub start: Option<Start>,
+    /// A log that never got anything, in which the route may have begun while nobody knew that its server is mined into
+    /// another one. A cursor there is the begin of that other log.
+    pub begun_in: Option<LogEpoch>,
     /// Rows in one batch, at the most; whole transactions where they fit.
     pub batch_rows_max: usize,
     /// How often a cursor that moves without changes is made durable.
@@ -369,6 +372,7 @@ impl Route {
         let parts = &self.parts;
         let Some(cursor) = listener.unless(Wish::Stop, sink.open()).await else { return Ok(Ended::ByWish) };
         let elsewhere = self.rewind.borrow().clone();
+        let begun = |cursor: &Cursor| cursor.log.is_some() && cursor.log == parts.begun_in;
         let mut cursor = match (elsewhere, cursor?) {
             (Some(elsewhere), former) => {
                 if let Some(former) = former {
@@ -380,6 +384,11 @@ impl Route {
                 info!(pipeline, route, to, "the pipeline goes on at another place");
                 self.rewind.send_replace(None);
                 elsewhere
+            }
+            (None, Some(cursor)) if begun(&cursor) => {
+                let first = parts.origin.first_cursor(Some(Start::Earliest)).await?;
+                set(sink, first.clone()).await?;
+                first
             }
             (None, Some(cursor)) => cursor,
             (None, None) => {

@@ -61,6 +61,7 @@ impl Mine {
             return Ok(Ended::ByWish);
         };
         let identity = identity?;
+        self.take_server(&identity.id)?;
         let head = match log.tail().commit {
             Some(commit) => commit,
             None => {
@@ -118,6 +119,17 @@ impl Mine {
             }
         }
         ended
+    }
+
+    /// One reader of a server is enough for a store.
+    fn take_server(&self, id: &str) -> Result<()> {
+        let Some(claim) = self.claim() else { return Ok(()) };
+        claim.take(id, self.name()).map_err(|other| {
+            Error::new(Kind::Refused, format!("the connection leads to a server that mine {other} reads already"))
+                .advice(format!(
+                    "apply the script again: the pipelines then read through mine {other}; or name a log with `via`"
+                ))
+        })
     }
 
     async fn bind(&self, id: &str) -> Result<()> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use lode::engine::Engine;
 use lode::engine::registry::Registry;
-use lode::error::Result;
+use lode::error::{Kind, Result};
 use lode::model::change::Batch;
 use lode::model::position::Cursor;
 use lode::model::spec::{EndpointSpec, KindSpec, SinkSpec, TargetSpec};
@@ -16,8 +16,8 @@ use lode::run::route::RouteState;
 use lode::sink::{Durable, Sink, SinkKind, SinkRoute, Written};
 use tokio::sync::Semaphore;
 
-use crate::support::servers::Server;
-use crate::world::{World, drain, eventually, route, routes, settled};
+use crate::support::servers::{MariaDb, MySql, Server};
+use crate::world::{World, drain, eventually, mine_failure, route, routes, settled};
 use crate::{parity, servers};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -102,15 +102,7 @@ async fn two_connections_to_one_server_have_one_mine() {
     for server in [servers::mariadb().await, servers::mysql().await] {
         let world = World::on(server).await;
         world.sql("CREATE TABLE a (id INT PRIMARY KEY);\nCREATE TABLE b (id INT PRIMARY KEY)").await;
-        let by_name = world
-            .connections()
-            .lines()
-            .skip_while(|line| !line.contains("connection shop"))
-            .take(2)
-            .collect::<Vec<_>>()
-            .join("\n")
-            .replace("connection shop", "connection again")
-            .replace("127.0.0.1", "localhost");
+        let by_name = under_another_name(&world);
         let engine = world
             .start(&format!(
                 "{by_name}
@@ -127,6 +119,64 @@ async fn two_connections_to_one_server_have_one_mine() {
         .await;
         drain(engine).await;
         assert_eq!(parity::in_sqlite(&world).await.same(), 2);
+    }
+}
+
+/// A second connection to the source, called `again`.
+fn under_another_name(world: &World) -> String {
+    let connections = world.connections();
+    let lines = connections.lines().skip_while(|line| !line.contains("connection shop")).take(2);
+    lines
+        .collect::<Vec<_>>()
+        .join("\n")
+        .replace("connection shop", "connection again")
+        .replace("127.0.0.1", "localhost")
+}
+
+/// Nobody knows that the connections lead to one server while that is away.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_was_away_has_one_reader_and_one_log_afterwards() {
+    for mut server in [MariaDb::start(&[]).await, MySql::start(&[]).await] {
+        let world = World::on(&server).await;
+        world.sql("CREATE TABLE a (id INT PRIMARY KEY);\nCREATE TABLE b (id INT PRIMARY KEY)").await;
+        let script = |one: &str, two: &str| {
+            format!(
+                "{}
+                pipeline one = source mysql {one} share_mining -> sink sqlite lite.*
+                pipeline two = source mysql {two} share_mining -> sink sqlite lite.*",
+                under_another_name(&world)
+            )
+        };
+        let engine = world.engine();
+        server.stop();
+        world.apply_only(&engine, &script("shop.a", "again.b")).await.unwrap();
+        assert_eq!(engine.status().await.mines.len(), 2);
+        server.start_again().await;
+        let (kind, error) = mine_failure(&engine).await;
+        assert_eq!(kind, Kind::Refused, "{error}");
+        assert!(error.contains("apply the script again"), "{error}");
+        eventually("the other one reads", async || world.dump_threads().await.len() == 1).await;
+
+        world.apply(&engine, &script("shop.a", "again.b")).await.unwrap();
+        let delivered = |rows: u64| {
+            settled(&engine, "both have theirs", move |status| {
+                routes(status).map(|route| route.figures.changes_delivered).sum::<u64>() == rows
+            })
+        };
+        world.sql("INSERT INTO a VALUES (1);\nINSERT INTO b VALUES (2)").await;
+        delivered(2).await;
+        let status = engine.status().await;
+        assert_eq!((status.mines.len(), world.dump_threads().await.len()), (1, 1));
+        let name = status.mines[0].name.clone();
+        drain(engine).await;
+        assert_eq!(parity::in_sqlite(&world).await.same(), 2);
+
+        // Whichever connection comes first another time: the log is the one that is there.
+        let engine = world.start(&script("again.a", "shop.b")).await;
+        let status = engine.status().await;
+        let head = status.mines[0].head;
+        assert!(status.mines.len() == 1 && head > 2, "{name} goes on: {status:#?}");
+        drain(engine).await;
     }
 }
 

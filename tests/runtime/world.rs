@@ -71,6 +71,7 @@ impl World {
             policy,
             counts: self.counts.clone(),
             clock: Clock::default(),
+            claim: None,
         };
         let events = Events::default();
         Life {
@@ -143,6 +144,7 @@ impl Life {
             retries_max: options.retries_max,
             aside: options.aside,
             skips: options.skips,
+            begun_in: None,
             fallback: options
                 .falls_back
                 .then(|| Arc::new(Served(Arc::clone(&self.server))) as Arc<dyn Source>),
