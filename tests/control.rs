@@ -7,10 +7,15 @@
 //! | `@file NAME` … `@end` | writes a file |
 //! | `@run ARGUMENTS` | starts `lode run ARGUMENTS`, and waits until it answers |
 //! | `@settled` | waits until nothing moves |
+//! | `@until TEXT in COMMAND`, `@gone TEXT in COMMAND` | waits until the answer has a text, or has it no longer |
+//! | `@said TEXT` | waits until the run has said so in its log |
+//! | `@mariadb` | starts a server; `{port}` in files is its port |
+//! | `@sql STATEMENTS` | has it do something |
 //! | `@signal NAME` | sends it a signal |
 //! | `@stop`, `@kill` | ends it politely, or at once |
 //! | `$ COMMAND` | runs a command; it and its answer are in the transcript |
 
+mod support;
 #[path = "support/transcript.rs"]
 mod transcript;
 
@@ -25,6 +30,8 @@ use std::time::{Duration, Instant};
 
 use lode::engine::socket::{CLIENTS_MAX, Client, REQUEST_BYTES_MAX, Request};
 use lode::error::Kind;
+use support::servers::{MariaDb, Server};
+use tokio::runtime::Runtime;
 use transcript::Desk;
 
 /// How long something may take that takes a moment, on a busy machine.
@@ -44,12 +51,18 @@ fn transcripts() {
         while let Some(line) = lines.next() {
             if let Some(name) = line.strip_prefix("@file ") {
                 let content: Vec<&str> = lines.by_ref().take_while(|line| *line != "@end").collect();
-                fs::write(scene.desk.path().join(name), content.join("\n") + "\n").unwrap();
+                let port = scene.server.as_ref().map(|server| server.port().to_string());
+                let content = content.join("\n").replace("{port}", &port.unwrap_or_default()) + "\n";
+                fs::write(scene.desk.path().join(name), content).unwrap();
             } else if let Some(command) = line.strip_prefix("$ ") {
                 shown.push_str(&format!("$ {command}\n{}\n", scene.answer(command)));
             } else if !line.is_empty() && !line.starts_with('#') {
                 scene.act(line);
-                shown.push_str(&format!("{line}\n\n"));
+                if !line.starts_with("@sql ") {
+                    shown.push_str(&format!("{line}\n\n"));
+                } else {
+                    shown.push_str(&format!("{line}\n"));
+                }
             }
         }
         insta::assert_snapshot!(shown);
@@ -227,11 +240,14 @@ struct Scene {
     desk: Desk,
     run: Option<Child>,
     data: Option<PathBuf>,
+    server: Option<Server>,
+    runtime: Runtime,
 }
 
 impl Scene {
     fn new() -> Scene {
-        Scene { desk: Desk::new(), run: None, data: None }
+        let runtime = Runtime::new().unwrap();
+        Scene { desk: Desk::new(), run: None, data: None, server: None, runtime }
     }
 
     /// With [`SCRIPT`] running.
@@ -254,18 +270,34 @@ impl Scene {
                 let log = self.desk.path().join("run.log");
                 let log = File::options().create(true).append(true).open(log).unwrap();
                 let mut command = self.desk.command(&format!("exec lode run {rest}"));
-                command.env("TZ", "UTC");
+                command.env("TZ", "UTC").env("LODE_LOG", "info");
                 self.run = Some(command.stdout(Stdio::null()).stderr(log).spawn().unwrap());
                 self.wait("it answers", |scene| Client::connect(&scene.data()).is_ok());
                 // It answers at once, and knows what commands are about when its plan runs.
                 self.wait("its plan runs", |scene| ask(scene, "status")["pipelines"][0].is_object());
             }
             "@settled" => self.settled(),
+            "@until" | "@gone" => {
+                let (text, command) = rest.split_once(" in ").expect("a text and a command");
+                self.wait(line, |scene| {
+                    let output = scene.desk.command(command).output().unwrap();
+                    String::from_utf8_lossy(&output.stdout).contains(text) == (word == "@until")
+                });
+            }
+            "@said" => self.wait(line, |scene| {
+                fs::read_to_string(scene.desk.path().join("run.log")).is_ok_and(|log| log.contains(rest))
+            }),
+            "@mariadb" => self.server = Some(self.runtime.block_on(MariaDb::start(&[]))),
+            "@sql" => {
+                let server = self.server.as_ref().expect("a server was started");
+                let statements: Vec<&str> = rest.split(';').map(str::trim).collect();
+                self.runtime.block_on(server.run(&statements));
+            }
             "@signal" => {
                 let run = self.run.as_ref().expect("it runs").id().to_string();
-                assert!(Command::new("kill").args(["-s", rest, &run]).status().unwrap().success());
                 let entries = |scene: &Scene| ask(scene, "audit")["entries"].as_array().map_or(0, Vec::len);
                 let before = entries(self);
+                assert!(Command::new("kill").args(["-s", rest, &run]).status().unwrap().success());
                 self.wait("it acts", |scene| entries(scene) > before);
             }
             "@stop" | "@kill" => {
@@ -313,7 +345,11 @@ impl Scene {
 
     fn filtered(&self, text: &str) -> String {
         let text = text.replace(&self.desk.path().display().to_string(), "[DIR]");
-        text.split_inclusive('\n').map(filtered).collect()
+        let text: String = text.split_inclusive('\n').map(filtered).collect();
+        match &self.server {
+            Some(server) => places(&text.replace(&server.port().to_string(), "[PORT]")),
+            None => text,
+        }
     }
 }
 
@@ -345,7 +381,7 @@ fn filtered(line: &str) -> String {
     let mut words: Vec<String> = line.split(' ').map(str::to_owned).collect();
     for at in 1..words.len() {
         let (unit, number) =
-            (words[at].trim_end().trim_end_matches(['.', ')', ';']).to_owned(), &words[at - 1]);
+            (words[at].trim_end().trim_end_matches(['.', ')', ';', ',']).to_owned(), &words[at - 1]);
         let is_number = number.trim_start_matches('(').parse::<f64>().is_ok();
         if is_number && ["B", "KiB", "MiB", "ms", "s", "min", "h"].contains(&unit.as_str()) {
             let open = if number.starts_with('(') { "(" } else { "" };
@@ -407,6 +443,49 @@ fn times(line: &str) -> String {
         rest = &rest[at + length.max(2)..];
     }
     filtered + rest
+}
+
+/// Puts places of a server's binlog into brackets: `binlog.000001:1234 (gtid 0-1-5)`.
+fn places(text: &str) -> String {
+    let mut words: Vec<String> = text.split(' ').map(str::to_owned).collect();
+    for word in &mut words {
+        let is_place = |word: &str| {
+            let (file, offset) = word.split_once(':')?;
+            let (_, number) = file.rsplit_once('.')?;
+            let rest = offset.trim_start_matches(|c: char| c.is_ascii_digit());
+            let is_number = number.len() == 6 && number.bytes().all(|byte| byte.is_ascii_digit());
+            (is_number && rest.len() < offset.len()).then(|| format!("[PLACE]{rest}"))
+        };
+        if let Some(place) = is_place(word) {
+            *word = place;
+        }
+    }
+    let text = words.join(" ");
+    let mut parts = text.split(" (gtid ");
+    let mut filtered = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        filtered.push_str(part.split_once(')').map_or("", |(_, rest)| rest));
+    }
+    filtered.split_inclusive('\n').map(chances).collect()
+}
+
+/// Puts what a server's timing decides into brackets: numbers of entries, and times in whole seconds.
+fn chances(line: &str) -> String {
+    let mut words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+    for at in 0..words.len() {
+        let is_number = |word: &String| word.trim_end_matches(',').parse::<u64>().is_ok();
+        let of_entries = words.get(at + 1).is_some_and(|next| next == "entries")
+            || at > 1 && words[at - 1] == "to" && words[at - 2].parse::<u64>().is_ok();
+        if is_number(&words[at]) && of_entries {
+            words[at] = format!("[N]{}", words[at].trim_start_matches(|c: char| c.is_ascii_digit()));
+        }
+        if words[at].starts_with("(20") && words[at].contains("Z)") {
+            words[at] = words[at].replacen(|_: char| true, "", words[at].find("Z)").unwrap_or(0) + 1);
+            words[at] = format!("([TIME]{}", words[at]);
+        }
+    }
+    // A cursor moves every few seconds over changes of other tables.
+    words.join(" ").replace(", [N] entries behind", "")
 }
 
 fn number_of(line: &str, key: &str) -> String {

@@ -17,6 +17,8 @@ mod world;
 mod cases;
 #[path = "live/direct.rs"]
 mod direct;
+#[path = "live/fallback.rs"]
+mod fallback;
 #[path = "live/mongodb.rs"]
 mod in_mongodb;
 #[path = "live/refusals.rs"]

@@ -176,12 +176,8 @@ fn without_text(pipeline: &PipelineStatus) -> String {
         if route.paused.is_empty() {
             continue;
         }
-        let line = format!(
-            "pipeline {} gets nothing of {} of {} meanwhile\n",
-            pipeline.name,
-            route.paused.join(", "),
-            route.source
-        );
+        let tables: Vec<_> = route.paused.iter().map(|table| format!("{}.{table}", route.source)).collect();
+        let line = format!("pipeline {} gets no changes of {} meanwhile\n", pipeline.name, tables.join(", "));
         if !text.contains(&line) {
             text.push_str(&line);
         }

@@ -46,7 +46,7 @@ pub async fn run(
     let mut reload = Reload::listen(screen)?;
     let started = Instant::now();
     // Commands are answered from now on; they can do little until the plan runs.
-    let _socket = Socket::open(engine, data_dir)?;
+    let socket = Socket::open(engine, data_dir)?;
     tokio::select! {
         applied = apply(engine, plan, screen) => applied?,
         // Nothing was delivered yet that could be left half done.
@@ -81,6 +81,7 @@ pub async fn run(
             }
         }
     }
+    socket.close();
     tokio::select! {
         () = engine.shutdown(DRAIN) => {}
         () = stop.asked() => {

@@ -81,13 +81,19 @@ impl Engine {
         }
     }
 
-    /// What was stopped or changed by commands, and still holds.
+    /// What was stopped or changed by commands, and still holds for what runs.
     ///
     /// # Errors
     /// As [`Decisions::read`].
     pub async fn decisions(&self) -> Result<Decisions> {
         let mut running = self.running.lock().await;
-        Ok(self.decided(&mut running)?.clone())
+        let mut decisions = self.decided(&mut running)?.clone();
+        // Those about what the script no longer has are kept, for when it has it again.
+        let plan = &running.plan;
+        decisions.mines.retain(|connection, _| plan.mines.contains_key(connection));
+        decisions.settings.retain(|connection, _| plan.mines.contains_key(connection));
+        decisions.pipelines.retain(|name, _| plan.pipelines.contains_key(name));
+        Ok(decisions)
     }
 
     async fn carry_out(&self, command: &Command, door: &Door, confirmed: bool) -> Result<Reply> {

@@ -1,6 +1,7 @@
 //! Mines under control: stop, start, other settings.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::control::confirm;
@@ -110,33 +111,30 @@ impl Engine {
         door: &Door,
         confirmed: bool,
     ) -> Result<Reply> {
-        let mut running = self.running.lock().await;
-        let key = running.key_of(connection);
-        let Some(plan) = running.plan.mines.get(&key).cloned() else {
-            return Err(Error::new(Kind::Refused, format!("there is no mine {connection}")));
+        let typed = {
+            let running = self.running.lock().await;
+            let (key, plan) = running.settable(connection)?;
+            let typed = self.read_settings(&plan, settings)?;
+            refuse_what_does_not_fit(&running.plan, &key, &typed)?;
+            typed
         };
-        let is_over = |mine: &super::RunningMine| mine.mine.state().borrow().is_over();
-        if !running.mines.get(&key).is_none_or(is_over) {
-            return Err(Error::new(
-                Kind::Refused,
-                format!("mine {connection} is running, and its settings are in use"),
-            )
-            .advice(format!("stop it first: stop {connection}; its pipelines wait meanwhile")));
-        }
-        let typed = self.read_settings(&plan, settings)?;
-        refuse_what_does_not_fit(&running.plan, &key, &typed)?;
         let (mut settings, mut done) = (settings.clone(), Vec::new());
+        // The source is asked without the lock: it may take long, or be away.
         if let Some(start) = typed.start("start")
-            && let Some(moved) = self.move_start(&running, &key, &start, confirmed).await?
+            && let Some(moved) = self.move_start(connection, &start, confirmed).await?
         {
             if !confirmed {
+                let running = self.running.lock().await;
+                let affected = running.readers(&running.key_of(connection));
                 let command = Command::Set { mine: connection.to_owned(), settings };
-                return Ok(confirm(command, moved, running.readers(&key)));
+                return Ok(confirm(command, moved, affected));
             }
             // It counts once, for a log that has begun; where the next one begins is the script's to say.
             settings.remove("start");
             done = moved;
         }
+        let mut running = self.running.lock().await;
+        let (key, plan) = running.settable(connection)?;
         let before = self.decided(&mut running)?.clone();
         let scripts = running.script.mines.get(&key).map(|mine| mine.settings.clone()).unwrap_or_default();
         let decided = self.by(door);
@@ -213,12 +211,18 @@ impl Engine {
     /// is empty: then the start point is a setting like others.
     async fn move_start(
         &self,
-        running: &Running,
-        key: &str,
+        connection: &str,
         start: &Start,
         confirmed: bool,
     ) -> Result<Option<Vec<String>>> {
-        let Some(mine) = running.mines.get(key).map(|mine| &mine.mine) else { return Ok(None) };
+        let (key, mine) = {
+            let running = self.running.lock().await;
+            let key = running.key_of(connection);
+            let Some(mine) = running.mines.get(&key).map(|mine| Arc::clone(&mine.mine)) else {
+                return Ok(None);
+            };
+            (key, mine)
+        };
         if mine.log().tail().commit.is_none() {
             return Ok(None);
         }
@@ -270,6 +274,21 @@ pub(super) struct Edited {
 }
 
 impl Running {
+    /// The key and the plan of a mine whose settings may be changed now.
+    fn settable(&self, connection: &str) -> Result<(String, Arc<MinePlan>)> {
+        let key = self.key_of(connection);
+        let Some(plan) = self.plan.mines.get(&key).cloned() else {
+            return Err(Error::new(Kind::Refused, format!("there is no mine {connection}")));
+        };
+        let is_over = |mine: &super::RunningMine| mine.mine.state().borrow().is_over();
+        if !self.mines.get(&key).is_none_or(is_over) {
+            let what = format!("mine {connection} is running, and its settings are in use");
+            return Err(Error::new(Kind::Refused, what)
+                .advice(format!("stop it first: stop {connection}; its pipelines wait meanwhile")));
+        }
+        Ok((key, plan))
+    }
+
     /// The key of the mine that reads for a connection.
     pub(super) fn key_of(&self, connection: &str) -> String {
         self.aliases.get(connection).cloned().unwrap_or_else(|| connection.to_owned())

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
@@ -84,13 +84,18 @@ impl Socket {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Answers nobody any more, and keeps the data folder.
+    pub fn close(&self) {
+        self.task.abort();
+        // Nobody else has made one: the lock is still held. One that stays would be taken for a dead process's.
+        let _ = fs::remove_file(&self.path);
+    }
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        self.task.abort();
-        // Nobody else has made one: the lock is still held. One that stays would be taken for a dead process's.
-        let _ = fs::remove_file(&self.path);
+        self.close();
     }
 }
 
@@ -148,7 +153,10 @@ impl Client {
 
 async fn serve(engine: Arc<Engine>, listener: UnixListener, owner: u32) {
     let room = Arc::new(Semaphore::new(CLIENTS_MAX));
+    // They end with this task.
+    let mut clients = JoinSet::new();
     loop {
+        while clients.try_join_next().is_some() {}
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
@@ -159,7 +167,7 @@ async fn serve(engine: Arc<Engine>, listener: UnixListener, owner: u32) {
             }
         };
         let room = Arc::clone(&room).try_acquire_owned().ok();
-        tokio::spawn(client(Arc::clone(&engine), stream, owner, room));
+        clients.spawn(client(Arc::clone(&engine), stream, owner, room));
     }
 }
 

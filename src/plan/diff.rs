@@ -145,8 +145,11 @@ fn pipeline_parts(pipeline: &PipelinePlan) -> BTreeMap<String, String> {
     }
     for route in &pipeline.routes {
         let of = format!("sink {}", route.id.replacen(':', " ", 1));
-        let stages: Vec<String> = route.stages.iter().map(stage_text).collect();
-        parts.insert(format!("{of}: stages"), stages.join(" -> "));
+        // A sink without any is one of the parts, too.
+        parts.insert(of.clone(), route.sink.kind.to_owned());
+        for (index, stage) in route.stages.iter().enumerate() {
+            parts.insert(format!("{of}: stage {}", index + 1), stage_text(stage));
+        }
         if let Some(connection) = &route.sink.connection {
             connection_parts(&of, connection, &mut parts);
         }
