@@ -19,6 +19,8 @@ mod cases;
 mod direct;
 #[path = "live/fallback.rs"]
 mod fallback;
+#[path = "live/full_rows.rs"]
+mod full_rows;
 #[path = "live/mongodb.rs"]
 mod in_mongodb;
 #[path = "live/refusals.rs"]
