@@ -46,7 +46,9 @@ pub fn check_line(
     checker.diagnostics = findings;
     let command = tree.and_then(|tree| checker.command(&tree, &Names::default(), known));
     let diagnostics = std::mem::take(&mut checker.diagnostics);
-    let command = command.filter(|_| !diagnostics.iter().any(Diagnostic::is_error));
+    // What a run would refuse in a script is no more possible while it runs.
+    let is_refused = checker.not_yet.iter().any(|fact| fact.refuses_run);
+    let command = command.filter(|_| !is_refused && !diagnostics.iter().any(Diagnostic::is_error));
     CheckedLine { command, diagnostics, sources: scripts.sources }
 }
 
@@ -427,6 +429,7 @@ impl Checker<'_> {
         let span = command.verb.span;
         let owner = Owner { what: "share_mining", span, connection: Some(&mine.connection) };
         let mut block = self.settings(names, &command.settings, &[own, SHARE_MINING], owner);
+        self.mining_not_yet(&block, mine.store == "embedded");
         block.settings.0.retain(|key, _| block.places.contains_key(key));
         block.settings
     }
