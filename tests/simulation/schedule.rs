@@ -162,6 +162,10 @@ impl Life<'_> {
                 self.apply().await;
             }
             12..17 => {
+                if self.sim.rng.one_in(3) {
+                    self.sim.wanted.threads = self.sim.rng.below(8);
+                    self.allow_writers("");
+                }
                 self.apply().await;
             }
             17..27 => self.stop_or_start().await,
