@@ -17,6 +17,10 @@ mod world;
 mod cases;
 #[path = "live/direct.rs"]
 mod direct;
+#[path = "live/fallback.rs"]
+mod fallback;
+#[path = "live/full_rows.rs"]
+mod full_rows;
 #[path = "live/mongodb.rs"]
 mod in_mongodb;
 #[path = "live/refusals.rs"]

@@ -11,7 +11,7 @@ use lode::model::block::{BlockBuilder, Entry, Op, SchemaBook};
 use lode::model::connection::Connection;
 use lode::model::coverage::Coverage;
 use lode::model::position::{Position, Seq};
-use lode::model::row::RowView;
+use lode::model::row::{Row, RowView};
 use lode::model::schema::ColumnType;
 use lode::model::spec::Start;
 use lode::model::table::{Pattern, TableSelection, TableSet};
@@ -87,6 +87,35 @@ async fn types(server: &Server, mysql: bool, name: &str) {
             assert_eq!(rows, &shown_by_server(&mut conn, table, &changes.columns[table]).await, "{table}");
         }
         assert!(!changes.last_rows.is_empty(), "{file} changed rows");
+        read_back(source.as_ref(), &changes).await;
+    }
+}
+
+/// Rows that are read from their tables must be the bytes that the binlog had.
+async fn read_back(source: &dyn Source, changes: &Changes) {
+    let mut reader = source.rows().unwrap().expect("a server has tables");
+    for (table, rows) in &changes.last_images {
+        let Some(schema) = rows.values().next().map(|row| Arc::clone(&row.schema)) else { continue };
+        if schema.primary_key.is_empty() {
+            continue;
+        }
+        let key = |row: &Row| {
+            let is_key = |at: usize| schema.primary_key.contains(&(at as u16));
+            let cells: Vec<_> =
+                row.view().values().enumerate().map(|(at, cell)| cell.filter(|_| is_key(at))).collect();
+            Row::encode(Arc::clone(&schema), &cells).unwrap()
+        };
+        let keys: Vec<Row> = rows.values().map(key).collect();
+        let found: BTreeMap<_, _> =
+            reader.read(&keys).await.unwrap().into_iter().map(|row| (key(&row).image, row)).collect();
+        for (wanted, key) in rows.values().zip(&keys) {
+            let row = found.get(&key.image).unwrap_or_else(|| panic!("{table} {:?}", cells(wanted.view())));
+            for (at, (read, had)) in row.view().raw().zip(wanted.view().raw()).enumerate() {
+                assert!(read == had, "{table}.{}: {read:?}, and had {had:?}", schema.columns[at].name);
+            }
+            assert_eq!(row.image, wanted.image);
+        }
+        assert_eq!(found.len(), rows.len(), "{table}");
     }
 }
 
@@ -363,6 +392,7 @@ struct Changes {
     changes_at_commit: Vec<usize>,
     /// Table, key, and the last row of that key.
     last_rows: BTreeMap<String, BTreeMap<String, Vec<String>>>,
+    last_images: BTreeMap<String, BTreeMap<String, Row>>,
     columns: BTreeMap<String, Vec<(String, ColumnType)>>,
 }
 
@@ -386,6 +416,13 @@ async fn read_all(source: &dyn Source, from: &Position) -> Changes {
                 }
                 if let Some(row) = &after {
                     rows.insert(row[0].clone(), row.clone());
+                }
+                let images = changes.last_images.entry(table.clone()).or_default();
+                if let Some(row) = &before {
+                    images.remove(&row[0]);
+                }
+                if let (Some(row), Some(image)) = (&after, change.after) {
+                    images.insert(row[0].clone(), block.row(&schema, image));
                 }
                 changes.columns.insert(
                     table.clone(),

@@ -38,6 +38,7 @@ impl Live {
             log,
             start,
             policy: Policy::default(),
+            full_rows: false,
             counts: None,
             clock: Clock::default(),
             claim: None,

@@ -236,12 +236,6 @@ impl<'a> Checker<'a> {
 
     pub(super) fn mining_not_yet(&mut self, block: &Block, embedded: bool) {
         if let Some(span) =
-            block.places.get("full_rows").filter(|_| block.settings.switch("full_rows") == Some(true))
-        {
-            let why = "columns that the source leaves out of its log are not read back; set binlog_row_image=FULL at the source and leave the setting out";
-            self.refuses_run("full_rows = on", why, *span);
-        }
-        if let Some(span) =
             block.places.get("threads").filter(|_| embedded && block.settings.integer("threads") > Some(1))
         {
             let why = "the embedded store is written by one thread, and writes several hundred thousand rows a second";

@@ -386,6 +386,7 @@ impl Engine {
             log,
             start: plan.settings.start("start").unwrap_or_else(|| source.default_start()),
             policy: policy(&plan.settings),
+            full_rows: plan.settings.switch("full_rows").unwrap_or(false),
             counts: Some(self.counts_file(plan)),
             clock: self.clock.clone(),
             claim,

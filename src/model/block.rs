@@ -9,6 +9,7 @@
 //! | 2 change | op u8, images u8 (1 before, 2 after), schema number u32, time i64 (ms), length of the before image u32, before image, after image |
 //! | 3 commit | time i64 (ms), offset u64, length of the file name u16, file name, GTID text |
 //! | 4 coverage | what is mined from here on, a [`Coverage`] as JSON |
+//! | 5 completed change | as 2; columns of the after image that the source left out were read later, and the image says which |
 //!
 //! A block that contains a commit ends with one; a block without any is a part of a transaction that was too
 //! large for one block. So a log can be cut behind its last commit by dropping whole blocks.
@@ -32,6 +33,8 @@ const KIND_SCHEMA: u8 = 1;
 const KIND_CHANGE: u8 = 2;
 const KIND_COMMIT: u8 = 3;
 const KIND_COVERAGE: u8 = 4;
+/// A kind of its own, so that a version of lode that does not know such images does not read them as others.
+const KIND_COMPLETED: u8 = 5;
 
 const IMAGE_BEFORE: u8 = 1;
 const IMAGE_AFTER: u8 = 2;
@@ -265,7 +268,7 @@ fn read_entry(bytes: &[u8]) -> Option<(Entry<'_>, &[u8])> {
     let (body, rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
     let (&kind, body) = body.split_first()?;
     let entry = match kind {
-        KIND_CHANGE => {
+        KIND_CHANGE | KIND_COMPLETED => {
             let (head, images) = body.split_first_chunk::<18>()?;
             let op = Op::from_byte(head[0])?;
             let schema = SchemaNo(u32::from_le_bytes(head[2..6].try_into().ok()?));
@@ -486,10 +489,46 @@ impl BlockBuilder {
         let len = (payload.len() - start - 4) as u32;
         payload[start..start + 4].copy_from_slice(&len.to_le_bytes());
         self.open.count += 1;
+        self.count_change(schema, time_ms);
+        Ok(())
+    }
+
+    /// Copies an entry of another block as it is; `bytes` are all of its bytes. A schema keeps its number, and does not
+    /// join the book.
+    pub fn copy(&mut self, entry: &Entry<'_>, bytes: &[u8]) {
+        self.open.payload.extend_from_slice(bytes);
+        self.open.count += 1;
+        match entry {
+            Entry::Change(change) => self.count_change(change.schema, change.time_ms),
+            Entry::Commit { time_ms, offset, file, gtid } => {
+                let position =
+                    Position { gtid: (*gtid).to_owned(), file: (*file).to_owned(), offset: *offset };
+                self.committed(Commit { position, time_ms: *time_ms });
+            }
+            Entry::Schema { .. } | Entry::Coverage(_) => {}
+        }
+    }
+
+    /// Writes a change of another block with another after image, in which columns were read later.
+    pub fn completed(&mut self, change: &ChangeEntry<'_>, after: &[u8]) {
+        let before = change.before.unwrap_or_default();
+        self.entry(KIND_COMPLETED, |payload| {
+            payload.push(change.op as u8);
+            payload.push(if change.before.is_some() { IMAGE_BEFORE } else { 0 } | IMAGE_AFTER);
+            payload.extend_from_slice(&change.schema.0.to_le_bytes());
+            payload.extend_from_slice(&change.time_ms.to_le_bytes());
+            payload.extend_from_slice(&(before.len() as u32).to_le_bytes());
+            payload.extend_from_slice(before);
+            payload.extend_from_slice(after);
+        });
+        self.count_change(change.schema, change.time_ms);
+    }
+
+    #[inline]
+    fn count_change(&mut self, schema: SchemaNo, time_ms: i64) {
         self.open.changes += 1;
         self.open.first_time_ms.get_or_insert(time_ms);
         add_one(&mut self.open.counts, schema, time_ms);
-        Ok(())
     }
 
     /// Ends the transaction.
@@ -501,6 +540,10 @@ impl BlockBuilder {
             payload.extend_from_slice(commit.position.file.as_bytes());
             payload.extend_from_slice(commit.position.gtid.as_bytes());
         });
+        self.committed(commit);
+    }
+
+    fn committed(&mut self, commit: Commit) {
         let open = &mut self.open;
         open.first_time_ms.get_or_insert(commit.time_ms);
         open.committed_counts.append(&mut open.counts);

@@ -26,8 +26,8 @@ pub enum Unwritable<'a> {
     },
 }
 
-/// Appends the change as an object in one line, without a line break behind it. With `commit`, the object ends with the
-/// commit of its transaction.
+/// Appends the change as an object in one line, without a line break behind it. Columns that were read later than the change
+/// are named in `late`. With `commit`, the object ends with the commit of its transaction.
 ///
 /// # Errors
 /// See [`Unwritable`]; `out` then ends with a part of the object.
@@ -46,6 +46,17 @@ pub fn write_change<'a>(
             append(out, format_args!(",\"{name}\":"));
             object(out, row)?;
         }
+    }
+    let mut late = change.after.iter().flat_map(|row| row.view().late_columns()).peekable();
+    if late.peek().is_some() {
+        out.extend_from_slice(b",\"late\":[");
+        for (at, name) in late.enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            string(out, name);
+        }
+        out.push(b']');
     }
     if let Some(commit) = commit {
         out.extend_from_slice(b",\"commit\":{\"ts\":");

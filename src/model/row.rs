@@ -1,7 +1,7 @@
 //! Rows as bytes: the encoding (version 1), the writer that makes it in one pass, and the view that reads it.
 //!
-//! A row image is: one byte of flags; a bitmap of the columns that are present, unless all are; a bitmap of
-//! the NULL columns; then the values of all columns that are present and not NULL, in the schema's order. Bitmaps hold
+//! A row image is: one byte of flags; a bitmap of the columns that are present, unless all are; a bitmap of the columns that
+//! were read later than the change, if there are any; a bitmap of the NULL columns; then the values of all columns that are present and not NULL, in the schema's order. Bitmaps hold
 //! column 0 in the lowest bit of their first byte. The schema says the width of each value:
 //!
 //! | type | bytes |
@@ -24,8 +24,10 @@ use bytes::Bytes;
 use super::schema::{ColumnType, TableSchema};
 use super::value::{Date, DateTime, Time, Timestamp, Value};
 
-const ALL_PRESENT: u8 = 0;
+/// A flag: some columns are absent.
 const SOME_ABSENT: u8 = 1;
+/// A flag: some columns were read later.
+const SOME_LATE: u8 = 2;
 
 /// A row that owns a share of the bytes it lies in. Cloning it copies no row.
 #[derive(Clone, Debug)]
@@ -75,12 +77,23 @@ pub struct ImageWriter<'a> {
 impl<'a> ImageWriter<'a> {
     /// Begins an image of `columns` columns. `absent` says that some columns may be left out.
     pub fn new(out: &'a mut Vec<u8>, columns: usize, absent: bool) -> Self {
-        out.push(if absent { SOME_ABSENT } else { ALL_PRESENT });
+        ImageWriter::with_late(out, columns, absent, &[])
+    }
+
+    /// The same for an image with columns that were read later than the change: those of the bitmap `late`, unless it is
+    /// empty.
+    ///
+    /// # Panics
+    /// When the bitmap is of another number of columns.
+    pub fn with_late(out: &'a mut Vec<u8>, columns: usize, absent: bool, late: &[u8]) -> Self {
         let bitmap = columns.div_ceil(8);
+        out.push(if absent { SOME_ABSENT } else { 0 } | if late.is_empty() { 0 } else { SOME_LATE });
         let presence_at = absent.then_some(out.len());
         if absent {
             out.resize(out.len() + bitmap, 0);
         }
+        assert!(late.is_empty() || late.len() == bitmap, "a bit for each column");
+        out.extend_from_slice(late);
         let nulls_at = out.len();
         out.resize(nulls_at + bitmap, 0);
         ImageWriter { out, presence_at, nulls_at, index: 0 }
@@ -264,6 +277,7 @@ impl<'a> ImageWriter<'a> {
 pub struct RowView<'a> {
     schema: &'a TableSchema,
     presence: Option<&'a [u8]>,
+    late: Option<&'a [u8]>,
     nulls: &'a [u8],
     values: &'a [u8],
 }
@@ -273,11 +287,13 @@ impl<'a> RowView<'a> {
     pub fn new(schema: &'a TableSchema, image: &'a [u8]) -> Self {
         let bitmap = schema.columns.len().div_ceil(8);
         let (flags, rest) = (image[0], &image[1..]);
-        let (presence, rest) = match flags {
-            SOME_ABSENT => (Some(&rest[..bitmap]), &rest[bitmap..]),
-            _ => (None, rest),
+        let bits = |flag: u8, rest: &'a [u8]| match flags & flag {
+            0 => (None, rest),
+            _ => (Some(&rest[..bitmap]), &rest[bitmap..]),
         };
-        RowView { schema, presence, nulls: &rest[..bitmap], values: &rest[bitmap..] }
+        let (presence, rest) = bits(SOME_ABSENT, rest);
+        let (late, rest) = bits(SOME_LATE, rest);
+        RowView { schema, presence, late, nulls: &rest[..bitmap], values: &rest[bitmap..] }
     }
 
     /// The schema of the row.
@@ -308,6 +324,18 @@ impl<'a> RowView<'a> {
     /// Whether a column is in the image.
     pub fn is_present(&self, column: usize) -> bool {
         self.presence.is_none_or(|bits| bit(bits, column))
+    }
+
+    /// Whether a column was left out by the source, and read from its table later: it may be newer than the change.
+    pub fn is_late(&self, column: usize) -> bool {
+        self.late.is_some_and(|bits| bit(bits, column))
+    }
+
+    /// Names of the columns that were read later.
+    pub fn late_columns(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        let view = *self;
+        let columns = view.schema.columns.iter().enumerate().filter(move |(at, _)| view.is_late(*at));
+        columns.map(|(_, column)| column.name.as_str())
     }
 
     /// Whether every column is in the image.

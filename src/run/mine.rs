@@ -1,6 +1,7 @@
 //! The miner: one reader of one source, which appends to one log and wakes the pipelines.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,8 @@ pub struct MineParts {
     pub start: Start,
     /// How much of the log is kept.
     pub policy: Policy,
+    /// Whether columns that the source leaves out are read back.
+    pub full_rows: bool,
     /// Where the number of changes is kept; `None` keeps it nowhere.
     pub counts: Option<PathBuf>,
     /// The time of day.
@@ -63,6 +66,7 @@ pub struct Mine {
     policy: RwLock<Policy>,
     progress: MineProgress,
     counts: Counts,
+    full_rows: AtomicBool,
     events: Events,
     consumers: Mutex<Vec<Weak<RouteProgress>>>,
     /// Has old changes dropped at once.
@@ -124,6 +128,7 @@ impl Mine {
         let counts = Counts::open(parts.counts.clone(), parts.log.as_ref(), parts.clock.clone());
         Arc::new(Mine {
             policy: RwLock::new(parts.policy.clone()),
+            full_rows: AtomicBool::new(parts.full_rows),
             counts,
             start: Mutex::new(parts.start.clone()),
             parts,
@@ -202,6 +207,16 @@ impl Mine {
     /// Its counters.
     pub fn progress(&self) -> &MineProgress {
         &self.progress
+    }
+
+    /// Whether columns that the source leaves out are read back.
+    pub fn full_rows(&self) -> bool {
+        self.full_rows.load(Ordering::Relaxed)
+    }
+
+    /// Has them read back, or not, from the next start on.
+    pub fn complete_rows(&self, full_rows: bool) {
+        self.full_rows.store(full_rows, Ordering::Relaxed);
     }
 
     /// What its log was given of each table.

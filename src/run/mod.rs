@@ -6,6 +6,7 @@ pub mod claim;
 pub mod counts;
 pub mod event;
 pub mod feed;
+mod full_rows;
 pub mod hub;
 pub mod look;
 pub mod mine;

@@ -185,6 +185,11 @@ impl RouteProgress {
         self.position.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&cursor.position);
     }
 
+    /// Notes that the route is about to read the source itself.
+    pub fn goes_direct(&self) {
+        self.is_direct.store(true, Ordering::Release);
+    }
+
     /// Whether the route is ahead of its place in the log, as it has read the source itself.
     pub fn is_direct(&self) -> bool {
         self.is_direct.load(Ordering::Acquire)

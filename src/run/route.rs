@@ -406,6 +406,8 @@ impl Route {
         if let Some(fallback) = &mut fallback
             && fallback.begins_at_source(&cursor)
         {
+            // Said before it is looked what is paused: nobody pauses one of its tables from here on.
+            self.progress.goes_direct();
             let opened = listener.unless(Wish::Stop, fallback.open(&cursor, &parts.tables)).await;
             let Some(opened) = opened else { return Ok(Ended::ByWish) };
             let (feed, place) = match opened {

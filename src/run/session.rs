@@ -99,7 +99,7 @@ impl Mine {
         let mut session = Session {
             mine: self,
             stream,
-            writer: Writer::start(self),
+            writer: Writer::start(self)?,
             builder: BlockBuilder::new(log.tail().next, log.schemas()),
             wanted,
             catch_up: CatchUp::next(source, identity.id, &coverage),

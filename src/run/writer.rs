@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
+use super::full_rows::{FullRows, Outgoing};
 use super::mine::Mine;
 use crate::error::{Error, Kind, Result};
 use crate::model::block::{Block, Count};
@@ -30,10 +31,17 @@ struct Queued {
 
 impl Writer {
     /// Starts the task. Whoever starts it has the turn to write.
-    pub fn start(mine: &Arc<Mine>) -> Writer {
+    ///
+    /// # Errors
+    /// `Refused` when rows are to be completed, and the source has no tables to read them from.
+    pub fn start(mine: &Arc<Mine>) -> Result<Writer> {
+        let full_rows = match mine.full_rows() {
+            true => Some(FullRows::new(mine.source().rows()?.ok_or_else(no_tables)?, mine.log().schemas())),
+            false => None,
+        };
         let (queue, waiting) = mpsc::channel(QUEUE_BLOCKS_MAX);
-        let task = tokio::spawn(write(Arc::clone(mine), waiting));
-        Writer { queue, room: Arc::new(Semaphore::new(QUEUE_BYTES_MAX)), task }
+        let task = tokio::spawn(write(Arc::clone(mine), full_rows, waiting));
+        Ok(Writer { queue, room: Arc::new(Semaphore::new(QUEUE_BYTES_MAX)), task })
     }
 
     /// Queues a block with its counts, waiting for room. False when the writing task has ended with an error.
@@ -67,15 +75,28 @@ impl Writer {
     }
 }
 
-async fn write(mine: Arc<Mine>, mut waiting: mpsc::Receiver<Queued>) -> Result<()> {
+async fn write(
+    mine: Arc<Mine>,
+    mut full_rows: Option<FullRows>,
+    mut waiting: mpsc::Receiver<Queued>,
+) -> Result<()> {
     let mut queued = Vec::new();
     while waiting.recv_many(&mut queued, QUEUE_BLOCKS_MAX).await > 0 {
-        let (blocks, counts): (Vec<_>, Vec<_>) = queued
-            .iter_mut()
-            .map(|queued| (Arc::clone(&queued.block), std::mem::take(&mut queued.counts)))
-            .unzip();
-        mine.append_counted(&blocks, &counts).await?;
+        let mut out = Outgoing::to(&mine);
+        for queued in &mut queued {
+            let (block, counts) = (Arc::clone(&queued.block), std::mem::take(&mut queued.counts));
+            match &mut full_rows {
+                None => out.push(block, counts).await?,
+                Some(full_rows) => full_rows.complete(block, counts, &mut out).await?,
+            }
+        }
+        out.flush().await?;
         queued.clear();
     }
     Ok(())
+}
+
+fn no_tables() -> Error {
+    Error::new(Kind::Refused, "the source has no tables from which rows could be completed")
+        .advice("leave full_rows out, and let the server write whole rows: binlog_row_image = FULL")
 }

@@ -13,6 +13,7 @@ use crate::model::block::BlockBuilder;
 use crate::model::connection::Connection;
 use crate::model::coverage::Coverage;
 use crate::model::position::Position;
+use crate::model::row::Row;
 use crate::model::spec::Start;
 use crate::model::table::TableSelection;
 
@@ -55,11 +56,39 @@ pub trait Source: Send + Sync {
         }
     }
 
+    /// A reader of the source's tables as they are now; `None` for a source that has none to be read. Nothing is connected
+    /// yet.
+    ///
+    /// # Errors
+    /// When the connection cannot be set up as its statement says.
+    fn rows(&self) -> Result<Option<Box<dyn RowReader>>> {
+        Ok(None)
+    }
+
     /// Opens a stream of all changes behind `from` to the tables of `tables`.
     ///
     /// # Errors
     /// As [`resolve`](Self::resolve).
     async fn open(&self, from: &Position, tables: TableSelection) -> Result<Box<dyn ChangeStream>>;
+}
+
+/// Reads rows of a source's tables as they are now, over a connection of its own that is opened when it is needed.
+#[async_trait]
+pub trait RowReader: Send {
+    /// Reads the rows with these keys, which are images of one schema that have the columns of one of its keys.
+    ///
+    /// Every value is encoded as the source's change log would have it. A row that is gone is missing in the answer, in
+    /// which rows come in any order. Columns that the table no longer has, or has with another type than the schema says,
+    /// are absent from the images, as are those of types that cannot be read exactly; when these are columns of the key,
+    /// or the table is gone, nothing is found.
+    ///
+    /// What was read is a state of the table that came after all changes which the caller has read from the source.
+    /// The future may be dropped; the next call then connects anew.
+    ///
+    /// # Errors
+    /// `Unavailable` when the source is away or broke off: the call may be repeated. `Environment` when it refuses, for want
+    /// of a right; the advice says which. `Data` for a value that cannot be carried exactly.
+    async fn read(&mut self, keys: &[Row]) -> Result<Vec<Row>>;
 }
 
 /// Who a source is.

@@ -204,14 +204,19 @@ async fn finish(world: &World, engine: Engine, load: Load) {
 }
 
 /// Somebody who inserts, updates and deletes rows of `ledger`, one transaction after the other.
-struct Load {
+pub struct Load {
     goes_on: Arc<AtomicBool>,
     committed: Arc<AtomicI64>,
     task: JoinHandle<()>,
 }
 
 impl Load {
-    async fn start(world: &World) -> Load {
+    pub async fn start(world: &World) -> Load {
+        Load::with(world, "").await
+    }
+
+    /// The same, with one more statement each time, in which `{id}` is a new number.
+    pub async fn with(world: &World, further: &'static str) -> Load {
         let (goes_on, committed) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicI64::new(0)));
         let mut conn: Conn = world.root().await;
         let task = tokio::spawn({
@@ -231,6 +236,10 @@ impl Load {
                     ] {
                         conn.query_drop(statement).await.expect("the source takes it");
                     }
+                    if !further.is_empty() {
+                        let further = further.replace("{id}", &id.to_string());
+                        conn.query_drop(further).await.expect("the source takes it");
+                    }
                     committed.fetch_add(1, Ordering::Relaxed);
                     tokio::time::sleep(Duration::from_millis(3)).await;
                 }
@@ -240,7 +249,12 @@ impl Load {
         Load { goes_on, committed, task }
     }
 
-    async fn stop(self) {
+    /// How many rounds are committed.
+    pub fn committed(&self) -> i64 {
+        self.committed.load(Ordering::Relaxed)
+    }
+
+    pub async fn stop(self) {
         assert!(self.committed.load(Ordering::Relaxed) > 0);
         self.goes_on.store(false, Ordering::Relaxed);
         self.task.await.expect("the load does not panic");

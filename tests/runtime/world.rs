@@ -69,6 +69,7 @@ impl World {
             log: Arc::clone(&log) as Arc<_>,
             start,
             policy,
+            full_rows: false,
             counts: self.counts.clone(),
             clock: Clock::default(),
             claim: None,

@@ -121,6 +121,8 @@ fn items(op: Op, before: Option<&Row>, after: Option<&Row>) -> Vec<String> {
             (Some(old), None) if is_key => format!("{name} = {}", shown(&old)),
             (_, None) => continue,
         };
+        let late = if row.view().is_late(at) { " (read later)" } else { "" };
+        let item = item + late;
         if is_key { keys.push(item) } else { others.push(item) }
     }
     keys.append(&mut others);

@@ -96,7 +96,8 @@ impl Catalog {
     }
 }
 
-async fn describe(conn: &mut Conn, table: &TableName) -> Result<Option<Description>> {
+/// The same over a connection that is there.
+pub(super) async fn describe(conn: &mut Conn, table: &TableName) -> Result<Option<Description>> {
     let failed = |error| client::failure(error, "cannot read the table's definition");
     let place: Params = (table.database.as_str(), table.table.as_str()).into();
     let columns: Vec<(String, String, String, Option<String>, bool)> = conn

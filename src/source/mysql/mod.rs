@@ -12,8 +12,9 @@ use mysql_async::Conn;
 use self::decode::Flavor;
 use self::gtid::GtidSet;
 use self::live::{LiveStream, ServerId};
+use self::rows::Rows;
 use self::server::{LogFile, Server};
-use super::{ChangeStream, Identity, Source, SourceKind};
+use super::{ChangeStream, Identity, RowReader, Source, SourceKind};
 use crate::client::mysql as client;
 use crate::error::{Error, Kind, Result, ResultExt};
 use crate::model::connection::Connection;
@@ -30,6 +31,7 @@ pub(crate) mod event;
 pub(crate) mod gtid;
 mod jsonb;
 mod live;
+mod rows;
 mod server;
 mod statement;
 mod table_map;
@@ -69,6 +71,11 @@ impl Source for MysqlSource {
         let position = self.find(&mut conn, &server, start).await.context_with(|| self.place())?;
         farewell(conn);
         Ok(position)
+    }
+
+    fn rows(&self) -> Result<Option<Box<dyn RowReader>>> {
+        client::options(&self.connection)?;
+        Ok(Some(Box::new(Rows::new(Arc::clone(&self.connection)))))
     }
 
     fn is_behind(&self, place: &Position, other: &Position) -> Option<bool> {
