@@ -37,6 +37,8 @@ pub(super) struct CatchUp {
     identity: String,
     /// The tables, and how far they are in the log.
     paused: Paused,
+    /// The schemas of the log there.
+    known: SchemaBook,
     reader: Reader,
     /// When to connect again, after a failure.
     again_at: Option<Instant>,
@@ -90,13 +92,20 @@ pub(super) struct Piece {
 }
 
 impl CatchUp {
-    /// The catch-up that is to be made first; `None` when nothing is resumed. `identity` is the source's.
-    pub fn next(source: &Arc<dyn Source>, identity: String, coverage: &Coverage) -> Option<CatchUp> {
+    /// The catch-up that is to be made first; `None` when nothing is resumed. `identity` is the source's, `known` are the
+    /// schemas of the log.
+    pub fn next(
+        source: &Arc<dyn Source>,
+        identity: String,
+        coverage: &Coverage,
+        known: SchemaBook,
+    ) -> Option<CatchUp> {
         let paused = coverage.paused.iter().find(|paused| paused.resuming)?.clone();
         Some(CatchUp {
             source: Arc::clone(source),
             identity,
             paused,
+            known,
             reader: Reader::Away(Instant::now()),
             again_at: None,
             backoff: Backoff::default(),
@@ -105,7 +114,7 @@ impl CatchUp {
 
     /// The one that follows when this one has failed.
     pub fn after(self, coverage: &Coverage) -> Option<CatchUp> {
-        CatchUp::next(&self.source, self.identity, coverage)
+        CatchUp::next(&self.source, self.identity, coverage, self.known)
     }
 
     /// The tables as they were named.
@@ -169,6 +178,8 @@ impl CatchUp {
             }
             at += 1;
         }
+        // A reader that has to begin again begins behind this piece.
+        self.known.clone_from(out.book());
         Ok(())
     }
 
@@ -234,7 +245,8 @@ impl CatchUp {
             }
             Reader::Connecting(Connecting(task)) if task.is_finished() => {
                 let panicked = |panic| Err(Error::new(Kind::Internal, "lode is at fault").caused_by(panic));
-                let stream = task.await.unwrap_or_else(panicked)?;
+                let mut stream = task.await.unwrap_or_else(panicked)?;
+                stream.remember(&self.known);
                 info!(tables = %self.paused.tables, from = %self.paused.since, "catching up");
                 self.reader = Reader::Open(Box::new(Open {
                     stream,

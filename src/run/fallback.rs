@@ -167,7 +167,8 @@ impl Fallback {
         };
         let without = direct.without.iter().cloned();
         let tables = without.fold(TableSelection::of(tables.clone()), TableSelection::except);
-        let stream = self.source.open(position, tables).await?;
+        let mut stream = self.source.open(position, tables).await?;
+        stream.remember(&log.schemas());
         let feed = Feed::Direct(Box::new(DirectFeed::beside_log(stream, cursor.clone())));
         Ok((feed, cursor))
     }

@@ -92,7 +92,8 @@ impl Mine {
             opened = listener.unless(Wish::Drain, source.open(&head.position, coverage.mined())) => opened,
         };
         let Some(stream) = opened else { return Ok(Ended::ByWish) };
-        let stream = stream?;
+        let mut stream = stream?;
+        stream.remember(&log.schemas());
         info!(mine = self.name(), source = identity.description, from = %head.position, "mining");
         self.enter(MineState::Running);
 
@@ -102,7 +103,7 @@ impl Mine {
             writer: Writer::start(self)?,
             builder: BlockBuilder::new(log.tail().next, log.schemas()),
             wanted,
-            catch_up: CatchUp::next(source, identity.id, &coverage),
+            catch_up: CatchUp::next(source, identity.id, &coverage, log.schemas()),
             coverage,
             head,
             in_parts: false,

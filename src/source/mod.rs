@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::error::Result;
-use crate::model::block::BlockBuilder;
+use crate::model::block::{BlockBuilder, SchemaBook};
 use crate::model::connection::Connection;
 use crate::model::coverage::Coverage;
 use crate::model::position::Position;
@@ -132,6 +132,13 @@ pub trait ChangeStream: Send {
     /// Reads what `coverage` says to be [mined](Coverage::mined) from the next transaction on, and writes it to `out` at
     /// that place: together with the next call of [`fill`](Self::fill), before its first entry when no transaction is open.
     fn select(&mut self, coverage: Coverage);
+
+    /// Tells the stream, before it is read for the first time, the schemas that the log has at the place where it begins.
+    /// Rows that are older than their table's present definition may be read by them, until a statement that may have
+    /// changed the table is passed.
+    fn remember(&mut self, schemas: &SchemaBook) {
+        let _ = schemas;
+    }
 
     /// The place behind the last transaction that was read to its end, also when that brought no entry.
     fn position(&self) -> Position;

@@ -293,6 +293,51 @@ async fn where_the_server_purged_it(server: Server, name: &str) {
     drain(engine).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_that_the_log_remembers_need_no_names_on_mariadb() {
+    columns_that_the_log_remembers_need_no_names(servers::mariadb().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_that_the_log_remembers_need_no_names_on_mysql() {
+    columns_that_the_log_remembers_need_no_names(servers::mysql().await).await;
+}
+
+/// Rows from before a statement that changes their table are read by the columns that the log has of them: while the table
+/// was paused, and while lode was away.
+async fn columns_that_the_log_remembers_need_no_names(server: &Server) {
+    let world = World::on(server).await;
+    make_tables(&world).await;
+    let engine = world.start(SCRIPT).await;
+    world.sql("INSERT INTO b_ledger VALUES (1, 'before')").await;
+    eventually("it arrives", async || count(&world, "all_ledger") == 1).await;
+    engine.pause_tables("shop", &set(&world, "b_ledger")).await.unwrap();
+    world.sql("INSERT INTO b_ledger VALUES (2, 'old')").await;
+    world.sql("ALTER TABLE b_ledger ADD COLUMN colour INT FIRST").await;
+    world.sql("INSERT INTO b_ledger VALUES (30, 3, 'new')").await;
+    engine.resume_tables("shop", &set(&world, "b_ledger"), false).await.unwrap();
+    resumed(&engine).await;
+    eventually("all arrives", async || count(&world, "all_ledger") == 3).await;
+
+    drain(engine).await;
+    world.sql("INSERT INTO b_ledger VALUES (40, 4, 'away')").await;
+    world.sql("ALTER TABLE b_ledger DROP COLUMN colour").await;
+    world.sql("INSERT INTO b_ledger VALUES (5, 'back')").await;
+    let engine = world.start(SCRIPT).await;
+    eventually("all arrives", async || count(&world, "all_ledger") == 5).await;
+    assert_eq!(
+        world.lite_rows("SELECT id, pad, COALESCE(colour, '-') FROM all_ledger ORDER BY id"),
+        [
+            ["1", "before", "-"],
+            ["2", "old", "-"],
+            ["3", "new", "30"],
+            ["4", "away", "40"],
+            ["5", "back", "-"]
+        ]
+    );
+    drain(engine).await;
+}
+
 /// Without names in the table maps, rows that are older than today's columns cannot be told apart.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_read_any_more_is_said() {
@@ -302,8 +347,11 @@ async fn what_cannot_be_read_any_more_is_said() {
     world.sql("INSERT INTO b_ledger VALUES (1, 'before');\nINSERT INTO small VALUES (1, 'before')").await;
     eventually("both arrive", async || count(&world, "all_ledger") == 1 && count(&world, "small") == 1).await;
     engine.pause_tables("shop", &set(&world, "b_ledger")).await.unwrap();
-    world.sql("INSERT INTO b_ledger VALUES (2, 'old');\nALTER TABLE b_ledger ADD COLUMN colour INT").await;
-    world.sql("INSERT INTO b_ledger VALUES (3, 'new', 3);\nINSERT INTO small VALUES (2, 'meanwhile')").await;
+    world.sql("ALTER TABLE b_ledger ADD COLUMN size INT;\nINSERT INTO b_ledger VALUES (2, 'old', 2)").await;
+    world.sql("ALTER TABLE b_ledger ADD COLUMN colour INT").await;
+    world
+        .sql("INSERT INTO b_ledger VALUES (3, 'new', 3, 3);\nINSERT INTO small VALUES (2, 'meanwhile')")
+        .await;
     eventually("the other goes on", async || count(&world, "small") == 2).await;
     engine.resume_tables("shop", &set(&world, "b_ledger"), false).await.unwrap();
     eventually("it cannot catch up", async || paused(&engine).await[0].failed.is_some()).await;
@@ -317,7 +365,7 @@ async fn what_cannot_be_read_any_more_is_said() {
 
     engine.resume_tables("shop", &set(&world, "b_ledger"), true).await.unwrap();
     resumed(&engine).await;
-    world.sql("INSERT INTO b_ledger VALUES (4, 'after', 4)").await;
+    world.sql("INSERT INTO b_ledger VALUES (4, 'after', 4, 4)").await;
     eventually("it goes on behind the gap", async || {
         world.lite_rows("SELECT id FROM all_ledger ORDER BY rowid") == [["1"], ["4"]]
     })

@@ -241,3 +241,25 @@ async fn a_start_point_skips_with_a_record() {
     assert_eq!(world.server.read_of("t0"), 3);
     life.stop([]).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_has_an_end_is_caught_up_to_it() {
+    let world = World::new(1);
+    let life = world.live().await;
+    life.mine.want(&set(&["t0", "t1"]));
+    life.start_mine();
+    until("it runs", || life.log.tail().commit.is_some()).await;
+    pause(&life, &["t1"]).await;
+    for at in 0..50 {
+        world.server.insert_rows([("t0", at, 0), ("t1", at, 40_000)]);
+    }
+    world.server.end();
+    until("it ends", || life.mine_state() == MineState::Ended).await;
+    assert_eq!((keys(&life, "t0").await.len(), keys(&life, "t1").await.len()), (50, 0));
+    life.mine.resume(&set(&["t1"]), false).await.unwrap();
+    life.start_mine();
+    until("it has begun again", || life.mine.paused().is_empty()).await;
+    until("it ends", || life.mine_state() == MineState::Ended).await;
+    assert_eq!(keys(&life, "t1").await.len(), 50);
+    life.stop([]).await;
+}

@@ -134,6 +134,10 @@ impl ChangeStream for LiveStream {
         self.decoder.select(coverage);
     }
 
+    fn remember(&mut self, schemas: &SchemaBook) {
+        self.decoder.remember(schemas);
+    }
+
     fn position(&self) -> Position {
         self.decoder.position()
     }

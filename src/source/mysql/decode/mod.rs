@@ -1,5 +1,6 @@
 //! From events to entries: transactions, tables, rows and positions. It does no input or output.
 
+mod older;
 mod place;
 mod query;
 mod table;
@@ -15,7 +16,7 @@ use super::column::Codec;
 use super::event::{Event, Flaw, kind};
 use super::gtid::{GtidSet, MariaGtid};
 use crate::error::{Error, Kind, Result};
-use crate::model::block::{BlockBuilder, Op};
+use crate::model::block::{BlockBuilder, Op, SchemaBook};
 use crate::model::coverage::Coverage;
 use crate::model::position::Position;
 use crate::model::schema::{SchemaNo, TableSchema};
@@ -42,6 +43,8 @@ pub(crate) struct Decoder {
     next_coverage: Option<Coverage>,
     tables: HashMap<u64, Table>,
     described: HashMap<TableName, Option<Description>>,
+    /// Shapes that tables had where the reader began, as long as nothing may have changed them.
+    remembered: HashMap<TableName, Arc<TableSchema>>,
     gtid: GtidSet,
     file: String,
     offset: u64,
@@ -133,6 +136,7 @@ impl Decoder {
             next_coverage: None,
             tables: HashMap::new(),
             described: HashMap::new(),
+            remembered: HashMap::new(),
             gtid,
             file: from.file.clone(),
             offset: from.offset,
@@ -182,6 +186,13 @@ impl Decoder {
     /// Says what the server knows of a table; `None` when it has none of this name.
     pub fn describe(&mut self, table: TableName, description: Option<Description>) {
         self.described.insert(table, description);
+    }
+
+    /// Says which shapes the tables had where the reader begins.
+    pub fn remember(&mut self, schemas: &SchemaBook) {
+        // Of several schemas of one table, the last one stays.
+        self.remembered =
+            schemas.iter().map(|(_, schema)| (schema.name.clone(), Arc::clone(schema))).collect();
     }
 
     /// Must be called before events are written to `out`, which may be another one than before.
@@ -341,7 +352,6 @@ pub(crate) fn flavor_of(server_version: &[u8]) -> Flavor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::block::SchemaBook;
     use crate::model::position::Seq;
 
     struct Stream {

@@ -92,6 +92,7 @@ impl Decoder {
                         .advice("copy the table anew and begin behind this place"));
                 }
                 self.described.clear();
+                self.remembered.clear();
                 self.end_statement(out);
             }
             Statement::Opaque(verb) => {
@@ -111,11 +112,13 @@ impl Decoder {
                     }
                 }
                 self.described.clear();
+                self.forget_changed(database, text);
                 self.end_statement(out);
             }
             Statement::Other => {
                 // It may have changed any table's definition or keys.
                 self.described.clear();
+                self.forget_changed(database, text);
                 self.end_statement(out);
             }
         }

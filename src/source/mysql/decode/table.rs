@@ -34,7 +34,8 @@ impl Decoder {
             }
             // What the server said may be of another moment than the next table map.
             let description = self.described.remove(&name).flatten();
-            Some(self.plan(name, &map, description.as_ref())?)
+            let plan = self.plan(name.clone(), &map, description.as_ref());
+            Some(plan.or_else(|error| self.older_plan(&name, &map, description.as_ref()).ok_or(error))?)
         } else {
             None
         };
