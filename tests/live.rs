@@ -21,6 +21,8 @@ mod direct;
 mod fallback;
 #[path = "live/full_rows.rs"]
 mod full_rows;
+#[path = "live/huge.rs"]
+mod huge;
 #[path = "live/mongodb.rs"]
 mod in_mongodb;
 #[path = "live/refusals.rs"]

@@ -6,7 +6,7 @@ use super::command::{Command, Known, KnownMine, Place, there_are};
 use super::load::ScriptSet;
 use super::model::Subject;
 use super::names::{Names, table_label};
-use super::settings::Owner;
+use super::settings::{Block, Owner};
 use super::specs::SHARE_MINING;
 use super::written::setting_text;
 use super::{Checker, Input, Kinds, Outside};
@@ -427,8 +427,21 @@ impl Checker<'_> {
         let span = command.verb.span;
         let owner = Owner { what: "share_mining", span, connection: Some(&mine.connection) };
         let mut block = self.settings(names, &command.settings, &[own, SHARE_MINING], owner);
+        self.refuse_what_cannot_run(&block, mine);
         block.settings.0.retain(|key, _| block.places.contains_key(key));
         block.settings
+    }
+
+    /// What a run would refuse in a script is no more possible while it runs.
+    fn refuse_what_cannot_run(&mut self, block: &Block, mine: &KnownMine) {
+        let before = self.diagnostics.len();
+        self.mining_not_yet(block, mine.store == "embedded");
+        let facts: Vec<_> = self.not_yet.iter().filter(|fact| fact.refuses_run).cloned().collect();
+        let places: Vec<_> = self.diagnostics.drain(before..).map(|finding| finding.span).collect();
+        for (fact, span) in facts.into_iter().zip(places) {
+            let what = format!("this version cannot run {}", fact.what);
+            self.report(Diagnostic::new(Code::E0205, span, what).note(fact.why));
+        }
     }
 
     fn unknown(&mut self, finding: Diagnostic, name: &str, span: Span, candidates: Vec<&str>) {

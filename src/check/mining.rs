@@ -234,7 +234,7 @@ impl<'a> Checker<'a> {
         })
     }
 
-    fn mining_not_yet(&mut self, block: &Block, embedded: bool) {
+    pub(super) fn mining_not_yet(&mut self, block: &Block, embedded: bool) {
         if let Some(span) =
             block.places.get("threads").filter(|_| embedded && block.settings.integer("threads") > Some(1))
         {

@@ -228,6 +228,9 @@ impl Engine {
         }
         let preview =
             if confirmed { mine.skip_to(start.clone()).await? } else { mine.preview(start).await? };
+        if preview.stays() {
+            return Ok(Some(vec![format!("mine {key} goes on at {}, where it stopped", preview.to)]));
+        }
         let place = |position: &Position, ms: Option<i64>| {
             let time = ms.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
             format!("{position}{}", time.map_or(String::new(), |time| format!(" ({time})")))

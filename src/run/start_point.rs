@@ -28,6 +28,13 @@ pub struct Preview {
     pub is_later: Option<bool>,
 }
 
+impl Preview {
+    /// Whether the mine is there already.
+    pub fn stays(&self) -> bool {
+        self.from.as_ref().is_some_and(|from| from.reaches(&self.to) && self.to.reaches(from))
+    }
+}
+
 impl Mine {
     /// Tells what [`skip_to`](Self::skip_to) would do. Changes nothing. Cancel-safe.
     ///
@@ -68,10 +75,10 @@ impl Mine {
                 Error::new(Kind::Refused, "it has moved on meanwhile").advice("stop it, and try again")
             );
         }
-        let to = preview.to.clone();
-        if to.reaches(&commit.position) && commit.position.reaches(&to) {
+        if preview.stays() {
             return Ok(preview);
         }
+        let to = preview.to.clone();
         match preview.is_later {
             Some(true) => {}
             Some(false) => return Err(earlier(&to, &commit.position)),

@@ -18,6 +18,7 @@ mod check;
 mod follow;
 mod history;
 mod kinds;
+mod mines;
 mod pipelines;
 mod schedule;
 mod sink;

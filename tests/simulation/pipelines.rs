@@ -57,6 +57,8 @@ impl Unread {
 pub struct Wanted {
     /// What becomes of changes that a pipeline has not read.
     pub unread: Unread,
+    /// A setting of every mine that changes nothing but the plan, so that they are made anew.
+    pub threads: u64,
     pub pipelines: BTreeMap<String, Pipeline>,
 }
 
@@ -131,7 +133,8 @@ impl Wanted {
             let _ = writeln!(script, "connection {name}_direct = sim \"sim://{name}.test/{name}\"");
             let _ = writeln!(
                 script,
-                "share_mining {name} via logs.{name} {{ start = earliest, retention = 60s, retention_size = 3MiB{} }}",
+                "share_mining {name} via logs.{name} {{ start = earliest, retention = 60s, retention_size = 3MiB, threads = {}{} }}",
+                self.threads + 1,
                 self.unread.script()
             );
         }

@@ -19,7 +19,7 @@ use super::chance::Random;
 use super::check::Observer;
 use super::pipelines::{Unread, Wanted};
 use super::world::World;
-use super::{kinds, tables, trouble};
+use super::{kinds, mines, tables, trouble};
 
 /// How long a change of the plan may take, whatever is slow.
 const APPLY_PATIENCE: Duration = Duration::from_secs(600);
@@ -162,6 +162,10 @@ impl Life<'_> {
                 self.apply().await;
             }
             12..17 => {
+                if self.sim.rng.one_in(3) {
+                    self.sim.wanted.threads = self.sim.rng.below(8);
+                    self.allow_writers("");
+                }
                 self.apply().await;
             }
             17..27 => self.stop_or_start().await,
@@ -182,6 +186,10 @@ impl Life<'_> {
             83..85 => {
                 self.world.note("a long while passes");
                 sleep(Duration::from_secs(40 + self.sim.rng.below(60))).await;
+            }
+            85..95 => {
+                self.allow_writers("");
+                mines::command(&self.world, &self.engine, &mut self.sim.rng).await;
             }
             _ => {}
         }
@@ -400,6 +408,7 @@ impl Life<'_> {
             self.world.note(format_args!("the {round} transaction for every table"));
             let until = Instant::now() + HEALING_PATIENCE;
             loop {
+                mines::start_all(&self.world, &self.engine).await;
                 tables::resume_all(&self.world, &self.engine).await;
                 let Some(missing) = self.observer.missing().await else { break };
                 if Instant::now() > until {
