@@ -100,6 +100,29 @@ fn a_terminal_is_as_it_was_when_the_process_is_told_to_end() {
     assert!(shown.contains(" icanon") && shown.contains(" echo "), "{shown}");
 }
 
+#[test]
+fn without_a_terminal_ctrl_c_delivers_and_ends() {
+    let stage = Stage::default();
+    let script = "connection shop = binlog \"scripts/binlog\" { database = \"shop\" }\n\
+                  pipeline orders { start = earliest } = source binlog shop.orders share_mining -> sink null\n";
+    fs::write(stage.desk.path().join("shop.lode"), script).unwrap();
+    let mut command = stage.desk.command("exec lode repl shop.lode");
+    let mut repl =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut input = repl.stdin.take().unwrap();
+    input.write_all(b"help quit\n").unwrap();
+    // It reads lines from now on.
+    let mut answered = [0; 4];
+    repl.stdout.as_mut().unwrap().read_exact(&mut answered).unwrap();
+    let id = repl.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-s", "INT", &id]).status().unwrap().success());
+    let output = repl.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    assert!(told.contains("stopping: delivering") && told.contains("Stopped after"), "{told}");
+    drop(input);
+}
+
 /// A folder, a lode that may run in it, and terminals.
 struct Stage {
     desk: Desk,
@@ -163,8 +186,7 @@ impl Stage {
                 until(&format!("{line}\n{}", terminal.contents()), || terminal.contents().contains(rest));
             }
             "@screen" => {
-                let contents = self.terminal().settled();
-                let contents = contents.replace(&self.desk.path().display().to_string(), "[DIR]");
+                let contents = self.filtered(&self.terminal().settled());
                 self.shown.push_str(&format!("{}\n", contents.trim_end()));
                 self.terminal().clear();
             }
@@ -178,10 +200,15 @@ impl Stage {
                 let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
                 let (answer, errors) = (text(&output.stdout), text(&output.stderr));
                 let code = output.status.code().unwrap_or(-1);
-                self.shown.push_str(&format!("$ {rest}\n{answer}{errors}[exit code {code}]\n"));
+                let shown = self.filtered(&format!("{answer}{errors}"));
+                self.shown.push_str(&format!("$ {rest}\n{shown}[exit code {code}]\n"));
             }
             other => panic!("{other} is no action"),
         }
+    }
+
+    fn filtered(&self, text: &str) -> String {
+        text.replace(&self.desk.path().display().to_string(), "[DIR]")
     }
 
     fn terminal(&self) -> &Terminal {

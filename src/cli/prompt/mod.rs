@@ -130,13 +130,13 @@ impl Session {
         if let Some(shown) = self.own(line)? {
             return Ok(shown);
         }
-        match self.ask(line, is_confirmed) {
-            Asked::Left => Ok(exit::INTERRUPTED),
-            Asked::Answered(Err(error)) => {
+        // Ctrl-C ends the process here, as nobody could say anything else.
+        match self.side.wait(&self.runtime, self.request(line, is_confirmed)) {
+            Err(error) => {
                 complain(&error);
                 Ok(exit::of(error.kind()))
             }
-            Asked::Answered(Ok(reply)) => {
+            Ok(reply) => {
                 ctl::show(&reply)?;
                 if matches!(reply, Reply::Confirm { .. }) {
                     eprintln!("nothing was done; it has to be confirmed, with --yes");
@@ -147,16 +147,19 @@ impl Session {
     }
 
     fn ask(&self, line: &str, confirmed: bool) -> Asked {
-        let request = Request { command: line.trim().to_owned(), confirmed, folder: self.folder.clone() };
-        self.side.ask(&self.runtime, request)
+        self.side.ask(&self.runtime, self.request(line, confirmed))
+    }
+
+    fn request(&self, line: &str, confirmed: bool) -> Request {
+        Request { command: line.trim().to_owned(), confirmed, folder: self.folder.clone() }
     }
 
     /// Does what a line says that is the prompt's own. `None` for a command.
     fn own(&self, line: &str) -> Result<Option<u8>> {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words.as_slice() {
-            ["help"] => match self.ask(line, false) {
-                Asked::Answered(Ok(Reply::Text { text })) => {
+            ["help"] => match self.side.wait(&self.runtime, self.request(line, false)) {
+                Ok(Reply::Text { text }) => {
                     out(&format!("{}\n{}", text.trim_end(), words::help_of_all()))?;
                     Ok(Some(exit::OK))
                 }

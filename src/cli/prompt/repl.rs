@@ -1,5 +1,6 @@
 //! `lode repl`: an engine of its own, and the prompt on it.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -86,7 +87,7 @@ async fn run(engine: &Arc<Engine>, plan: Plan, repl: &Repl, runtime: Handle) -> 
     let typed_code = left?;
     let mut stop = Stop::listen()?;
     if !engine.status().await.pipelines.is_empty() {
-        eprintln!("stopping: delivering what was mined; Ctrl-C ends at once");
+        tell("stopping: delivering what was mined; Ctrl-C ends at once\n");
     }
     tokio::select! {
         () = engine.shutdown(DRAIN) => {}
@@ -99,7 +100,7 @@ async fn run(engine: &Arc<Engine>, plan: Plan, repl: &Repl, runtime: Handle) -> 
     if !status.pipelines.is_empty() {
         told.push_str(&summary::text(&status, outcome, started.elapsed()));
     }
-    eprint!("{told}");
+    tell(&told);
     Ok(ExitCode::from(if code == exit::OK { typed_code } else { code }))
 }
 
@@ -115,6 +116,8 @@ async fn leave(
             .map_err(|error| Error::new(Kind::Environment, format!("cannot listen for signals: {error}")))
     };
     let (mut terminate, mut hangup) = (listen(SignalKind::terminate())?, listen(SignalKind::hangup())?);
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let is_interactive = is_interactive();
     let mut look = tokio::time::interval(LOOK);
     loop {
         tokio::select! {
@@ -124,6 +127,8 @@ async fn leave(
             }
             _ = terminate.recv() => return Ok(exit::OK),
             _ = hangup.recv() => return Ok(exit::OK),
+            // At a prompt it is a key, or leaves a view.
+            _ = interrupt.recv(), if !is_interactive => return Ok(exit::OK),
         }
     }
 }
@@ -138,13 +143,18 @@ fn prompt(session: Session, lines: Receiver<String>, yes: bool) -> oneshot::Rece
                 prompt.run().map(|()| exit::OK)
             })
         } else {
-            thread::spawn(move || lines.iter().for_each(|line| eprint!("{line}")));
+            thread::spawn(move || lines.iter().for_each(|line| tell(&line)));
             session.lines(yes)
         };
         // Nobody waits for it when the process is ending already.
         let _ = sender.send(outcome);
     });
     left
+}
+
+/// Writes to standard error. Nobody is left to be told when that is gone.
+fn tell(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 /// Prints what comes above the line that is being typed.

@@ -50,8 +50,19 @@ impl Side {
         })
     }
 
+    /// Asks, and waits for the answer however long it takes.
+    ///
+    /// # Errors
+    /// As [`answer`](Self::answer).
+    pub fn wait(&self, runtime: &Handle, request: Request) -> Result<Reply> {
+        runtime.block_on(self.clone().answer(request))
+    }
+
     /// The answer. Each question to a lode elsewhere has a connection of its own, so that it makes no difference how long
     /// nothing was asked, and whether another one runs there by now.
+    ///
+    /// # Errors
+    /// `Environment` when nobody is there who could answer, `Unavailable` when they end before they have.
     pub async fn answer(self, request: Request) -> Result<Reply> {
         match self {
             Side::Here(engine) => {
