@@ -160,7 +160,8 @@ impl Engine {
         for (key, value) in &settings {
             let from = plan.settings.0.get(key.as_str()).map(|from| setting_text(from, Some(connection)));
             let was = from.map_or(String::new(), |from| format!(", was {from}"));
-            done.push(format!("{connection}.{key} is {value}{was}"));
+            let when = if key == "threads" { "; the open log takes it when lode runs again" } else { "" };
+            done.push(format!("{connection}.{key} is {value}{was}{when}"));
         }
         Ok(Reply::Done { done })
     }
