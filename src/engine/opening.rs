@@ -34,6 +34,8 @@ pub(super) struct MinePlace {
     log: Arc<dyn Log>,
     name: String,
     claim: Option<Arc<Claim>>,
+    /// Who writes there until it has ended.
+    former: Option<Arc<Mine>>,
 }
 
 impl Engine {
@@ -116,6 +118,7 @@ impl Engine {
             log: store.open(&log).await?,
             name: log,
             claim: has_default_log(plan).then(|| Arc::new(Claim::new(&self.claims, store_name))),
+            former: None,
         };
         Ok(Some(self.make_mine(plan, source, place)))
     }
@@ -126,7 +129,7 @@ impl Engine {
         source: Arc<dyn Source>,
         place: MinePlace,
     ) -> RunningMine {
-        let MinePlace { log, name, claim } = place;
+        let MinePlace { log, name, claim, former } = place;
         let parts = MineParts {
             name: plan.name.clone(),
             source: Arc::clone(&source),
@@ -138,7 +141,10 @@ impl Engine {
             clock: self.clock.clone(),
             claim,
         };
-        let mine = Mine::new(parts, self.events.clone());
+        let mine = match former {
+            Some(former) => Mine::in_place_of(&former, parts, self.events.clone()),
+            None => Mine::new(parts, self.events.clone()),
+        };
         let (plan, control) = (Arc::clone(plan), Control::default());
         RunningMine { plan, log: name, source, mine, control, task: None }
     }
@@ -238,7 +244,7 @@ impl RunningMine {
     /// Where it writes, for a mine in its stead.
     pub(super) fn place(&self) -> MinePlace {
         let (log, name) = (Arc::clone(self.mine.log()), self.log.clone());
-        MinePlace { log, name, claim: self.mine.claim().cloned() }
+        MinePlace { log, name, claim: self.mine.claim().cloned(), former: Some(Arc::clone(&self.mine)) }
     }
 }
 

@@ -61,18 +61,18 @@ pub struct Mine {
     hub: Hub,
     older: Older,
     pub(super) wanted: watch::Sender<TableSelection>,
-    pub(super) turns: Turns,
+    pub(super) turns: Arc<Turns>,
     state: watch::Sender<MineState>,
     policy: RwLock<Policy>,
     progress: MineProgress,
     counts: Counts,
     full_rows: AtomicBool,
     events: Events,
-    consumers: Mutex<Vec<Weak<RouteProgress>>>,
+    consumers: Arc<Mutex<Vec<Weak<RouteProgress>>>>,
     /// Has old changes dropped at once.
     wants_room: Notify,
     /// Taken while old changes are dropped.
-    dropping: tokio::sync::Mutex<()>,
+    dropping: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// What a mine is doing.
@@ -124,6 +124,16 @@ impl MineState {
 impl Mine {
     /// A mine that is not started yet.
     pub fn new(parts: MineParts, events: Events) -> Arc<Mine> {
+        Mine::make(parts, events, None)
+    }
+
+    /// A mine in the place of `former`, which has the same open log and is about to end. Until it has, both take turns in
+    /// writing, and neither drops what a consumer of the other needs.
+    pub fn in_place_of(former: &Mine, parts: MineParts, events: Events) -> Arc<Mine> {
+        Mine::make(parts, events, Some(former))
+    }
+
+    fn make(parts: MineParts, events: Events, former: Option<&Mine>) -> Arc<Mine> {
         let hub = Hub::new(parts.log.tail());
         let counts = Counts::open(parts.counts.clone(), parts.log.as_ref(), parts.clock.clone());
         Arc::new(Mine {
@@ -135,13 +145,13 @@ impl Mine {
             hub,
             older: Older::default(),
             wanted: watch::Sender::default(),
-            turns: Turns::default(),
+            turns: former.map(|former| Arc::clone(&former.turns)).unwrap_or_default(),
             state: watch::Sender::new(MineState::Idle),
             progress: MineProgress::default(),
             events,
-            consumers: Mutex::default(),
+            consumers: former.map(|former| Arc::clone(&former.consumers)).unwrap_or_default(),
             wants_room: Notify::new(),
-            dropping: tokio::sync::Mutex::default(),
+            dropping: former.map(|former| Arc::clone(&former.dropping)).unwrap_or_default(),
         })
     }
 

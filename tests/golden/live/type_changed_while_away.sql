@@ -5,6 +5,6 @@ INSERT INTO t VALUES (1, 1);
 -- lode: wait
 -- lode: stop
 INSERT INTO t VALUES (2, 2);
-ALTER TABLE t MODIFY a VARCHAR(20);
-INSERT INTO t VALUES (3, 'three');
+ALTER TABLE t MODIFY a BIGINT;
+INSERT INTO t VALUES (3, 3000000000);
 -- lode: start
