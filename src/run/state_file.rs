@@ -10,7 +10,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::error::{Error, Kind, Result};
 
-/// Reads what [`write`] wrote; `None` when there is no such file.
+/// Reads what [`write()`] wrote; `None` when there is no such file.
 ///
 /// # Errors
 /// `Environment` when it cannot be read; `Corrupt` when it is not what `T` is written as.
