@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
+use lode::error::{Kind, Result};
 use lode::model::change::{Batch, Change};
 use lode::model::row::Row;
 use lode::model::schema::TableSchema;
@@ -118,25 +119,39 @@ fn image(id: i64, (email, n): &(Option<String>, i64)) -> Row {
     row(&USERS, &[Value::Int(id), email, Value::Int(*n)])
 }
 
+/// So often a sink may ask for a transaction once more.
+const REFUSED_MAX: usize = 3;
+
 /// Plays a history to its end, over all crashes.
 async fn play(target: &Target, plan: &Plan, history: &History) {
     let mut crashes = plan.crashes.iter();
     let mut sizes = plan.sizes.iter().cycle();
     let mut sink = target.sink();
     let mut next = sink.open().await.unwrap().map_or(0, |cursor| cursor.next.0 as usize);
+    let mut refused = 0;
     while next < history.entries.len() {
         if *crashes.next().unwrap_or(&false) {
             drop(sink);
             sink = target.sink();
             next = sink.open().await.unwrap().map_or(0, |cursor| cursor.next.0 as usize);
         }
-        next = write_one(sink.as_mut(), history, next, *sizes.next().unwrap()).await;
+        next = match write_one(sink.as_mut(), history, next, *sizes.next().unwrap()).await {
+            Ok(next) => next,
+            // A sink may ask for its transaction once more, such as when it had to make a collection in the middle.
+            Err(error) if error.kind() == Kind::Unavailable && refused < REFUSED_MAX => {
+                refused += 1;
+                drop(sink);
+                sink = target.sink();
+                sink.open().await.unwrap().map_or(0, |cursor| cursor.next.0 as usize)
+            }
+            Err(error) => panic!("{error:?}"),
+        };
     }
     sink.close().await.unwrap();
 }
 
 /// Writes up to `size` changes: whole transactions, or a part of one. Gives the entry to go on with.
-async fn write_one(sink: &mut dyn Sink, history: &History, from: usize, size: usize) -> usize {
+async fn write_one(sink: &mut dyn Sink, history: &History, from: usize, size: usize) -> Result<usize> {
     let (mut changes, mut end) = (Vec::new(), None);
     let mut at = from;
     while at < history.entries.len() && changes.len() < size {
@@ -154,8 +169,8 @@ async fn write_one(sink: &mut dyn Sink, history: &History, from: usize, size: us
         end = Some(cursor(commit as u64 + 1));
         at = commit + 1;
     }
-    sink.write(Batch { changes: changes.into(), cursor: end }).await.unwrap();
-    at
+    sink.write(Batch { changes: changes.into(), cursor: end }).await?;
+    Ok(at)
 }
 
 async fn check(target: &Target, plan: &Plan) {
