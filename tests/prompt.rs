@@ -9,12 +9,12 @@
 //! | `@kill` | ends it at once |
 //! | `@open NAME COMMAND` | opens a terminal of 72 columns with a command in it, and turns to it |
 //! | `@turn NAME` | turns to a terminal that is open |
-//! | `@size COLUMNS` | makes the terminal that wide |
+//! | `@size COLUMNS ROWS` | makes the terminal that wide, and that high |
 //! | `> TEXT` | types a text and Enter, which ends the line |
 //! | `@type TEXT` | types into the line; `<Tab>`, `<Enter>`, `<Up>`, `<Right>` and so on are keys |
 //! | `@clear` | presses Ctrl-C, which clears the line |
 //! | `@key KEY` | presses a key where no line is typed |
-//! | `@wait TEXT` | waits until the terminal shows a text |
+//! | `@wait TEXT`, `@gone TEXT` | waits until the terminal shows a text, or shows it no longer |
 //! | `@screen` | puts what the terminal shows into the snapshot, and clears it |
 //! | `@ended CODE` | waits until its command has ended with an exit code |
 //! | `$ COMMAND` | runs a command without a terminal; it and its answer are in the snapshot |
@@ -40,11 +40,17 @@ const LONG: Duration = Duration::from_secs(60);
 const ROWS: u16 = 40;
 const COLUMNS: u16 = 72;
 
+const SCRIPT: &str = r#"connection shop = binlog "scripts/binlog" { database = "shop" }
+pipeline orders { start = earliest } = source binlog shop.orders share_mining -> sink null
+"#;
+
 /// Keys by their names, with what terminals send for them.
 const KEYS: &[(&str, &str)] = &[
     ("<Tab>", "\t"),
     ("<Enter>", "\r"),
+    ("<Esc>", "\x1b"),
     ("<Up>", "\x1b[A"),
+    ("<Down>", "\x1b[B"),
     ("<Right>", "\x1b[C"),
     ("<Ctrl-C>", "\x03"),
     ("<Ctrl-D>", "\x04"),
@@ -89,23 +95,79 @@ fn colours_are_shown_unless_somebody_wants_none() {
 
 #[test]
 fn a_terminal_is_as_it_was_when_the_process_is_told_to_end() {
+    for view in [None, Some("top")] {
+        let mut stage = Stage::default();
+        stage.act("@open it sh -c 'lode repl; stty -a'");
+        stage.act("@wait lode>");
+        if let Some(view) = view {
+            stage.act(&format!("> {view}"));
+            stage.act("@wait no pipeline runs");
+        }
+        let lock = fs::read_to_string(stage.desk.path().join("lode-data/lode.lock")).unwrap();
+        let kill = std::process::Command::new("kill").args(["-s", "TERM", lock.trim()]).status().unwrap();
+        assert!(kill.success());
+        stage.act("@ended 0");
+        let shown = stage.terminal().contents();
+        assert!(shown.contains(" icanon") && shown.contains(" echo "), "{shown}");
+        assert!(!stage.terminal().screen.lock().unwrap().screen().alternate_screen());
+    }
+}
+
+#[test]
+fn a_view_gives_the_terminal_back_however_it_ends() {
     let mut stage = Stage::default();
-    stage.act("@open it sh -c 'lode repl; stty -a'");
-    stage.act("@wait lode>");
-    let lock = fs::read_to_string(stage.desk.path().join("lode-data/lode.lock")).unwrap();
-    let kill = std::process::Command::new("kill").args(["-s", "TERM", lock.trim()]).status().unwrap();
-    assert!(kill.success());
+    fs::write(stage.desk.path().join("shop.lode"), SCRIPT).unwrap();
+    stage.act("@run shop.lode --stay");
+    let script = "sh -c 'echo $$ > view; exec lode top'\necho code $?\nstty -a\n";
+    fs::write(stage.desk.path().join("view.sh"), script).unwrap();
+    for (signal, code) in [("TERM", 143), ("HUP", 129)] {
+        stage.act("@open it sh view.sh");
+        stage.act("@wait Tables of shop");
+        assert!(stage.terminal().screen.lock().unwrap().screen().alternate_screen());
+        signal_view(&stage, signal);
+        stage.act(&format!("@wait code {code}"));
+        stage.act("@ended 0");
+        assert!(!stage.terminal().screen.lock().unwrap().screen().alternate_screen());
+        let shown = stage.terminal().contents();
+        assert!(shown.contains(" icanon") && shown.contains(" echo "), "{shown}");
+    }
+}
+
+#[test]
+fn a_view_takes_the_terminal_again_after_a_shell_has_used_it() {
+    let mut stage = Stage::default();
+    fs::write(stage.desk.path().join("shop.lode"), SCRIPT).unwrap();
+    stage.act("@run shop.lode --stay");
+    stage.act("@open it sh -c 'echo $$ > view; tty > tty; exec lode top'");
+    stage.act("@wait Tables of shop");
+    let tty = fs::read_to_string(stage.desk.path().join("tty")).unwrap();
+    let settings = |change: &[&str]| {
+        let stty = std::process::Command::new("stty").args(["-F", tty.trim()]).args(change).output().unwrap();
+        assert!(stty.status.success(), "{stty:?}");
+        String::from_utf8_lossy(&stty.stdout).into_owned()
+    };
+    assert!(settings(&["-a"]).contains("-icanon"));
+    signal_view(&stage, "STOP");
+    settings(&["icanon", "echo"]);
+    stage.terminal().clear();
+    signal_view(&stage, "CONT");
+    stage.act("@wait Tables of shop");
+    until("the terminal is taken", || settings(&["-a"]).contains("-icanon"));
+    stage.act("@key q");
     stage.act("@ended 0");
-    let shown = stage.terminal().contents();
-    assert!(shown.contains(" icanon") && shown.contains(" echo "), "{shown}");
+    assert!(settings(&["-a"]).contains(" icanon"));
+}
+
+fn signal_view(stage: &Stage, signal: &str) {
+    let id = fs::read_to_string(stage.desk.path().join("view")).unwrap();
+    let sent = std::process::Command::new("kill").args(["-s", signal, id.trim()]).status().unwrap();
+    assert!(sent.success());
 }
 
 #[test]
 fn without_a_terminal_ctrl_c_delivers_and_ends() {
     let stage = Stage::default();
-    let script = "connection shop = binlog \"scripts/binlog\" { database = \"shop\" }\n\
-                  pipeline orders { start = earliest } = source binlog shop.orders share_mining -> sink null\n";
-    fs::write(stage.desk.path().join("shop.lode"), script).unwrap();
+    fs::write(stage.desk.path().join("shop.lode"), SCRIPT).unwrap();
     let mut command = stage.desk.command("exec lode repl shop.lode");
     let mut repl =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -173,7 +235,11 @@ impl Stage {
                 self.turned_to = rest.to_owned();
                 self.shown.push_str(&format!("=== {rest}\n"));
             }
-            "@size" => self.terminal().resize(rest.parse().expect("a number of columns")),
+            "@size" => {
+                let mut size = rest.split(' ').map(|number| number.parse().expect("a number"));
+                let columns = size.next().expect("columns");
+                self.terminal().resize(columns, size.next().unwrap_or(ROWS));
+            }
             ">" => self.terminal().end_line(&format!("{rest}\r")),
             "@clear" => self.terminal().end_line("\x03"),
             "@type" => {
@@ -184,6 +250,10 @@ impl Stage {
             "@wait" => {
                 let terminal = self.terminal();
                 until(&format!("{line}\n{}", terminal.contents()), || terminal.contents().contains(rest));
+            }
+            "@gone" => {
+                let terminal = self.terminal();
+                until(&format!("{line}\n{}", terminal.contents()), || !terminal.contents().contains(rest));
             }
             "@screen" => {
                 let contents = self.filtered(&self.terminal().settled());
@@ -323,10 +393,11 @@ impl Terminal {
         self.screen.lock().unwrap().process(b"\x1b[2J\x1b[H");
     }
 
-    fn resize(&self, columns: u16) {
-        self.pty.resize(PtySize { rows: ROWS, cols: columns, ..PtySize::default() }).unwrap();
-        let (rows, columns) = (NonZeroU16::new(ROWS).unwrap(), NonZeroU16::new(columns).unwrap());
-        self.screen.lock().unwrap().screen_mut().set_size(rows, columns);
+    fn resize(&self, columns: u16, rows: u16) {
+        // As terminals do, which know their size before a program is told of it.
+        let (high, wide) = (NonZeroU16::new(rows).unwrap(), NonZeroU16::new(columns).unwrap());
+        self.screen.lock().unwrap().screen_mut().set_size(high, wide);
+        self.pty.resize(PtySize { rows, cols: columns, ..PtySize::default() }).unwrap();
     }
 
     fn ended(&mut self, what: &str) -> u32 {

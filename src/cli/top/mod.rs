@@ -7,6 +7,8 @@ mod draw;
 mod grid;
 mod rows;
 pub mod terminal;
+#[cfg(test)]
+mod tests;
 mod trend;
 mod view;
 

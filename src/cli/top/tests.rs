@@ -1,0 +1,210 @@
+//! The view as files: what was answered, which keys are pressed, and what is on the screen then, in several sizes.
+//!
+//! To add a case, drop a JSON file into `tests/golden/top` and review its snapshot. What is in it:
+//!
+//! | field | says |
+//! |---|---|
+//! | `status` | the answer to `status`: a file in `tests/golden/top/status`; without it, none ever came |
+//! | `lag_ms` | the lag of routes at one look after the other |
+//! | `keys` | keys that are pressed then; `<Tab>`, `<Enter>`, `<Esc>` and so on by their names |
+//! | `answers` | the answers to commands; `, confirmed` is behind those that are confirmed |
+//! | `error`, `silent_ms` | why there is no answer since, and for how long |
+//! | `sizes` | columns and rows: `80x24` |
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use console::measure_text_width;
+use lode::engine::reply::Reply;
+use lode::error::{Error, Kind};
+use ratatui::buffer::Buffer;
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use ratatui::layout::Rect;
+use ratatui::style::{Color, Modifier};
+use serde::Deserialize;
+
+use super::draw::draw;
+use super::view::{View, Wish};
+
+/// When the statuses were taken.
+const NOW_MS: i64 = 1_790_000_000_000;
+
+#[derive(Deserialize)]
+struct Case {
+    status: Option<String>,
+    #[serde(default)]
+    lag_ms: BTreeMap<String, Vec<i64>>,
+    #[serde(default)]
+    keys: String,
+    #[serde(default)]
+    answers: BTreeMap<String, Reply>,
+    error: Option<String>,
+    #[serde(default)]
+    silent_ms: i64,
+    sizes: Vec<String>,
+}
+
+#[test]
+fn screens() {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("../../../tests/snapshots");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.bind(|| {
+        insta::glob!("../../../tests/golden/top", "*.json", |path| {
+            let case = read(path);
+            let mut view = View::new("lode-data".to_owned(), false, NOW_MS);
+            let asked = play(&mut view, &case);
+            let mut shown = String::new();
+            for size in &case.sizes {
+                let (columns, rows) = size.split_once('x').expect("columns and rows");
+                let area = Rect::new(0, 0, columns.parse().unwrap(), rows.parse().unwrap());
+                let buffer = drawn(&mut view, NOW_MS + case.silent_ms, area);
+                let text = text(&buffer);
+                assert!(
+                    text.lines().all(|line| measure_text_width(line) <= usize::from(area.width)),
+                    "{text}"
+                );
+                shown.push_str(&format!("--- {size}\n{text}"));
+            }
+            let asked: String = asked.iter().map(|line| format!("asked: {line}\n")).collect();
+            insta::assert_snapshot!("top", format!("{asked}{shown}"));
+        });
+    });
+}
+
+#[test]
+fn keys_leave_the_view() {
+    for key in ["q", "<Esc>", "<Ctrl-C>", "?<Ctrl-C>", "/x<Ctrl-C>", "/x<Esc><Esc>"] {
+        let mut view = View::new("lode-data".to_owned(), false, NOW_MS);
+        let wishes: Vec<_> = keys(key).into_iter().map(|key| view.key(key)).collect();
+        assert_eq!(wishes.last().unwrap(), &Some(Wish::Leave), "{key}");
+        assert!(wishes.iter().rev().skip(1).all(Option::is_none), "{key}");
+    }
+}
+
+#[test]
+fn without_colours_there_are_none_and_everything_is_still_told_apart() {
+    let case = read(&golden().join("01_busy.json"));
+    let area = Rect::new(0, 0, 100, 30);
+    for colors in [true, false] {
+        let mut view = View::new("lode-data".to_owned(), colors, NOW_MS);
+        play(&mut view, &case);
+        let buffer = drawn(&mut view, NOW_MS, area);
+        let colored =
+            buffer.content().iter().filter(|cell| (cell.fg, cell.bg) != (Color::Reset, Color::Reset));
+        assert_eq!(colored.count() > 0, colors);
+        let with = |modifier| buffer.content().iter().filter(move |cell| cell.modifier.contains(modifier));
+        assert_eq!(with(Modifier::REVERSED).count(), 100, "the selected row");
+        let bold: String = with(Modifier::BOLD).map(|cell| cell.symbol()).collect();
+        assert!(colors || bold.contains("retrying"), "{bold}");
+    }
+}
+
+#[test]
+fn no_size_is_too_small() {
+    let case = read(&golden().join("01_busy.json"));
+    for keys in ["", "?", "p", "/x", "<Tab><Tab><End>"] {
+        let mut view = View::new("lode-data".to_owned(), true, NOW_MS);
+        play(
+            &mut view,
+            &Case {
+                keys: keys.to_owned(),
+                lag_ms: BTreeMap::new(),
+                ..read(&golden().join("10_confirm.json"))
+            },
+        );
+        for (width, height) in (0..50).flat_map(|width| (0..20).map(move |height| (width, height))) {
+            drawn(&mut view, NOW_MS + case.silent_ms, Rect::new(0, 0, width, height));
+        }
+    }
+}
+
+/// Gives the view its answers and keys; says what it asked for.
+fn play(view: &mut View, case: &Case) -> Vec<String> {
+    let looks = case.lag_ms.values().map(Vec::len).max().unwrap_or(1);
+    for look in 0..looks {
+        let Some(name) = &case.status else { break };
+        let text = fs::read_to_string(golden().join(format!("status/{name}.json"))).unwrap();
+        let mut reply: Reply = serde_json::from_str(&text).unwrap();
+        if let Reply::Status { status, .. } = &mut reply {
+            for route in status.pipelines.iter_mut().flat_map(|pipeline| &mut pipeline.routes) {
+                if let Some(lags_ms) = case.lag_ms.get(&route.key) {
+                    route.lag_ms = lags_ms.get(look).or(lags_ms.last()).copied();
+                }
+            }
+        }
+        view.looked(Ok(reply), NOW_MS);
+    }
+    let mut asked = Vec::new();
+    for key in keys(&case.keys) {
+        let Some(Wish::Ask { command, confirmed }) = view.key(key) else { continue };
+        let line = format!("{command}{}", if confirmed { ", confirmed" } else { "" });
+        if let Some(reply) = case.answers.get(&line) {
+            view.answered(command, Ok(reply.clone()));
+        }
+        asked.push(line);
+    }
+    if let Some(error) = &case.error {
+        view.looked(Err(Error::new(Kind::Environment, error.clone())), NOW_MS + case.silent_ms);
+    }
+    asked
+}
+
+fn keys(text: &str) -> Vec<KeyEvent> {
+    const NAMED: &[(&str, KeyCode, KeyModifiers)] = &[
+        ("<Tab>", KeyCode::Tab, KeyModifiers::NONE),
+        ("<Enter>", KeyCode::Enter, KeyModifiers::NONE),
+        ("<Esc>", KeyCode::Esc, KeyModifiers::NONE),
+        ("<Backspace>", KeyCode::Backspace, KeyModifiers::NONE),
+        ("<Up>", KeyCode::Up, KeyModifiers::NONE),
+        ("<Down>", KeyCode::Down, KeyModifiers::NONE),
+        ("<PageUp>", KeyCode::PageUp, KeyModifiers::NONE),
+        ("<PageDown>", KeyCode::PageDown, KeyModifiers::NONE),
+        ("<End>", KeyCode::End, KeyModifiers::NONE),
+        ("<Ctrl-C>", KeyCode::Char('c'), KeyModifiers::CONTROL),
+    ];
+    let mut rest = text;
+    let mut keys = Vec::new();
+    while let Some(letter) = rest.chars().next() {
+        let named = NAMED.iter().find(|(name, ..)| rest.starts_with(name));
+        let (length, code, modifiers) = named.map_or(
+            (letter.len_utf8(), KeyCode::Char(letter), KeyModifiers::NONE),
+            |(name, code, modifiers)| (name.len(), *code, *modifiers),
+        );
+        keys.push(KeyEvent::new(code, modifiers));
+        rest = &rest[length..];
+    }
+    keys
+}
+
+fn drawn(view: &mut View, now_ms: i64, area: Rect) -> Buffer {
+    let mut buffer = Buffer::empty(area);
+    draw(view, now_ms, area, &mut buffer);
+    buffer
+}
+
+/// What a person sees. Behind a letter of two columns is a cell that nobody does.
+fn text(buffer: &Buffer) -> String {
+    let mut text = String::new();
+    for y in buffer.area.top()..buffer.area.bottom() {
+        let mut line = String::new();
+        let mut x = buffer.area.left();
+        while x < buffer.area.right() {
+            let symbol = buffer[(x, y)].symbol();
+            line.push_str(symbol);
+            x += measure_text_width(symbol).max(1) as u16;
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+fn read(path: &Path) -> Case {
+    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn golden() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/top"))
+}
