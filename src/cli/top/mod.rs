@@ -28,7 +28,7 @@ use tokio::runtime::Handle;
 use self::terminal::FullScreen;
 use self::view::{View, Wish};
 use super::prompt::side::Side;
-use super::{exit, screen};
+use super::{exit, process, screen};
 
 /// The engine is asked so often.
 const REFRESH: Duration = Duration::from_secs(1);
@@ -47,9 +47,7 @@ pub fn top(top: Top) -> Result<ExitCode> {
     has_terminal()?;
     // Whether there is one is said at once.
     drop(Client::connect(&top.data)?);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    let runtime =
-        runtime.map_err(|error| Error::new(Kind::Environment, format!("cannot start threads: {error}")))?;
+    let runtime = process::threads(Some(1))?;
     terminal::end_with_terminal_restored(runtime.handle())?;
     let outcome = run(&Side::There(top.data), runtime.handle());
     // Nobody waits for an answer any more.

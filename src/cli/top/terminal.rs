@@ -16,7 +16,9 @@ use ratatui::crossterm::terminal::{
 use ratatui::layout::Rect;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use tokio::runtime::Handle;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::SignalKind;
+
+use crate::cli::process::listen;
 
 /// The thread whose view has the terminal.
 static OWNER: Mutex<Option<ThreadId>> = Mutex::new(None);
@@ -134,10 +136,6 @@ impl Before {
 pub fn end_with_terminal_restored(runtime: &Handle) -> Result<()> {
     let before = Before::of_terminal();
     let _entered = runtime.enter();
-    let listen = |kind| {
-        signal(kind)
-            .map_err(|error| Error::new(Kind::Environment, format!("cannot listen for signals: {error}")))
-    };
     let (mut terminate, mut hangup) = (listen(SignalKind::terminate())?, listen(SignalKind::hangup())?);
     runtime.spawn(async move {
         let kind = tokio::select! {
