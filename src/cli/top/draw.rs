@@ -264,11 +264,12 @@ fn dialog(view: &View, area: Rect, buffer: &mut Buffer) {
     let (title, text, keys) = match &view.mode {
         Mode::Browse | Mode::Filter => return,
         Mode::Help => ("keys", HELP.to_owned(), "any key goes on"),
-        Mode::Confirm { command, reply } => (
-            command.as_str(),
-            answer::text(reply, Some(width.saturating_sub(2)), false),
-            "y does it, any other key does not",
-        ),
+        Mode::Confirm { command, reply } => {
+            let text = answer::text(reply, Some(width.saturating_sub(2)), false);
+            // Its first line is the command again.
+            let text = text.split_once('\n').map_or(text.as_str(), |(_, would)| would).to_owned();
+            (command.as_str(), text, "y does it, any other key does not")
+        }
         Mode::Answer { command, reply } => {
             (command.as_str(), answer::text(reply, Some(width.saturating_sub(2)), false), "any key goes on")
         }

@@ -5,11 +5,17 @@
 //! | field | says |
 //! |---|---|
 //! | `status` | the answer to `status`: a file in `tests/golden/top/status`; without it, none ever came |
+//! | `recorded` | instead, answers to `status` in a file there, one a line, taken every five seconds |
+//! | `now_ms` | when the last one was taken, milliseconds since 1970 UTC |
 //! | `lag_ms` | the lag of routes at one look after the other |
 //! | `keys` | keys that are pressed then; `<Tab>`, `<Enter>`, `<Esc>` and so on by their names |
 //! | `answers` | the answers to commands; `, confirmed` is behind those that are confirmed |
 //! | `error`, `silent_ms` | why there is no answer since, and for how long |
 //! | `sizes` | columns and rows: `80x24` |
+//! | `picture` | the picture in `scripts/pictures` that shows the first of them in colours |
+
+#[path = "../../../tests/support/picture.rs"]
+mod picture;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,21 +24,26 @@ use std::path::Path;
 use console::measure_text_width;
 use lode::engine::reply::Reply;
 use lode::error::{Error, Kind};
-use ratatui::buffer::Buffer;
+use ratatui::buffer::{Buffer, Cell};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier};
 use serde::Deserialize;
 
+use self::picture::{Look, pieces, svg};
+
 use super::draw::draw;
 use super::view::{View, Wish};
 
-/// When the statuses were taken.
+/// When the statuses were taken, where a case does not say it.
 const NOW_MS: i64 = 1_790_000_000_000;
 
 #[derive(Deserialize)]
 struct Case {
     status: Option<String>,
+    recorded: Option<String>,
+    #[serde(default = "now_ms")]
+    now_ms: i64,
     #[serde(default)]
     lag_ms: BTreeMap<String, Vec<i64>>,
     #[serde(default)]
@@ -43,6 +54,11 @@ struct Case {
     #[serde(default)]
     silent_ms: i64,
     sizes: Vec<String>,
+    picture: Option<String>,
+}
+
+fn now_ms() -> i64 {
+    NOW_MS
 }
 
 #[test]
@@ -53,19 +69,21 @@ fn screens() {
     settings.bind(|| {
         insta::glob!("../../../tests/golden/top", "*.json", |path| {
             let case = read(path);
-            let mut view = View::new("lode-data".to_owned(), false, NOW_MS);
+            let mut view = View::new("lode-data".to_owned(), false, case.now_ms);
             let asked = play(&mut view, &case);
             let mut shown = String::new();
             for size in &case.sizes {
-                let (columns, rows) = size.split_once('x').expect("columns and rows");
-                let area = Rect::new(0, 0, columns.parse().unwrap(), rows.parse().unwrap());
-                let buffer = drawn(&mut view, NOW_MS + case.silent_ms, area);
+                let buffer = drawn(&mut view, &case, area(size));
                 let text = text(&buffer);
-                assert!(
-                    text.lines().all(|line| measure_text_width(line) <= usize::from(area.width)),
-                    "{text}"
-                );
+                let width = usize::from(buffer.area.width);
+                assert!(text.lines().all(|line| measure_text_width(line) <= width), "{text}");
                 shown.push_str(&format!("--- {size}\n{text}"));
+            }
+            if let Some(name) = &case.picture {
+                view.colors = true;
+                let buffer = drawn(&mut view, &case, area(&case.sizes[0]));
+                let picture = svg(&lines(&buffer), buffer.area.width.into(), "lode top");
+                picture::assert_is_current(name, &picture);
             }
             let asked: String = asked.iter().map(|line| format!("asked: {line}\n")).collect();
             insta::assert_snapshot!("top", format!("{asked}{shown}"));
@@ -90,7 +108,7 @@ fn without_colours_there_are_none_and_everything_is_still_told_apart() {
     for colors in [true, false] {
         let mut view = View::new("lode-data".to_owned(), colors, NOW_MS);
         play(&mut view, &case);
-        let buffer = drawn(&mut view, NOW_MS, area);
+        let buffer = drawn(&mut view, &case, area);
         let colored =
             buffer.content().iter().filter(|cell| (cell.fg, cell.bg) != (Color::Reset, Color::Reset));
         assert_eq!(colored.count() > 0, colors);
@@ -103,38 +121,20 @@ fn without_colours_there_are_none_and_everything_is_still_told_apart() {
 
 #[test]
 fn no_size_is_too_small() {
-    let case = read(&golden().join("01_busy.json"));
     for keys in ["", "?", "p", "/x", "<Tab><Tab><End>"] {
         let mut view = View::new("lode-data".to_owned(), true, NOW_MS);
-        play(
-            &mut view,
-            &Case {
-                keys: keys.to_owned(),
-                lag_ms: BTreeMap::new(),
-                ..read(&golden().join("10_confirm.json"))
-            },
-        );
+        let case = Case { keys: keys.to_owned(), ..read(&golden().join("10_confirm.json")) };
+        play(&mut view, &case);
         for (width, height) in (0..50).flat_map(|width| (0..20).map(move |height| (width, height))) {
-            drawn(&mut view, NOW_MS + case.silent_ms, Rect::new(0, 0, width, height));
+            drawn(&mut view, &case, Rect::new(0, 0, width, height));
         }
     }
 }
 
 /// Gives the view its answers and keys; says what it asked for.
 fn play(view: &mut View, case: &Case) -> Vec<String> {
-    let looks = case.lag_ms.values().map(Vec::len).max().unwrap_or(1);
-    for look in 0..looks {
-        let Some(name) = &case.status else { break };
-        let text = fs::read_to_string(golden().join(format!("status/{name}.json"))).unwrap();
-        let mut reply: Reply = serde_json::from_str(&text).unwrap();
-        if let Reply::Status { status, .. } = &mut reply {
-            for route in status.pipelines.iter_mut().flat_map(|pipeline| &mut pipeline.routes) {
-                if let Some(lags_ms) = case.lag_ms.get(&route.key) {
-                    route.lag_ms = lags_ms.get(look).or(lags_ms.last()).copied();
-                }
-            }
-        }
-        view.looked(Ok(reply), NOW_MS);
+    for reply in looks(case) {
+        view.looked(Ok(reply), case.now_ms);
     }
     let mut asked = Vec::new();
     for key in keys(&case.keys) {
@@ -149,6 +149,31 @@ fn play(view: &mut View, case: &Case) -> Vec<String> {
         view.looked(Err(Error::new(Kind::Environment, error.clone())), NOW_MS + case.silent_ms);
     }
     asked
+}
+
+/// The answers to `status`, one after the other.
+fn looks(case: &Case) -> Vec<Reply> {
+    let read = |name: &str| fs::read_to_string(golden().join("status").join(name)).unwrap();
+    if let Some(name) = &case.recorded {
+        let answers = read(name);
+        let answers = answers.lines().map(|line| serde_json::from_str::<Reply>(line).unwrap());
+        return answers.flat_map(|answer| std::iter::repeat_n(answer, 5)).collect();
+    }
+    let Some(name) = &case.status else { return Vec::new() };
+    let text = read(&format!("{name}.json"));
+    let count = case.lag_ms.values().map(Vec::len).max().unwrap_or(1);
+    let look = |look: usize| {
+        let mut reply: Reply = serde_json::from_str(&text).unwrap();
+        if let Reply::Status { status, .. } = &mut reply {
+            for route in status.pipelines.iter_mut().flat_map(|pipeline| &mut pipeline.routes) {
+                if let Some(lags_ms) = case.lag_ms.get(&route.key) {
+                    route.lag_ms = lags_ms.get(look).or(lags_ms.last()).copied();
+                }
+            }
+        }
+        reply
+    };
+    (0..count).map(look).collect()
 }
 
 fn keys(text: &str) -> Vec<KeyEvent> {
@@ -178,27 +203,55 @@ fn keys(text: &str) -> Vec<KeyEvent> {
     keys
 }
 
-fn drawn(view: &mut View, now_ms: i64, area: Rect) -> Buffer {
+fn area(size: &str) -> Rect {
+    let (columns, rows) = size.split_once('x').expect("columns and rows");
+    Rect::new(0, 0, columns.parse().unwrap(), rows.parse().unwrap())
+}
+
+fn drawn(view: &mut View, case: &Case, area: Rect) -> Buffer {
     let mut buffer = Buffer::empty(area);
-    draw(view, now_ms, area, &mut buffer);
+    draw(view, case.now_ms + case.silent_ms, area, &mut buffer);
     buffer
 }
 
-/// What a person sees. Behind a letter of two columns is a cell that nobody does.
+/// What a person sees.
 fn text(buffer: &Buffer) -> String {
-    let mut text = String::new();
-    for y in buffer.area.top()..buffer.area.bottom() {
-        let mut line = String::new();
-        let mut x = buffer.area.left();
-        while x < buffer.area.right() {
-            let symbol = buffer[(x, y)].symbol();
-            line.push_str(symbol);
-            x += measure_text_width(symbol).max(1) as u16;
+    let line =
+        |y| letters(buffer, y).map(|cell| cell.symbol()).collect::<String>().trim_end().to_owned() + "\n";
+    (buffer.area.top()..buffer.area.bottom()).map(line).collect()
+}
+
+/// The cells of a line. Behind a letter of two columns is one that nobody sees.
+fn letters(buffer: &Buffer, y: u16) -> impl Iterator<Item = &Cell> {
+    let mut seen_to = 0;
+    (buffer.area.left()..buffer.area.right()).filter_map(move |x| {
+        let cell = &buffer[(x, y)];
+        if x < seen_to {
+            return None;
         }
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
+        seen_to = x + measure_text_width(cell.symbol()).max(1) as u16;
+        Some(cell)
+    })
+}
+
+fn lines(buffer: &Buffer) -> Vec<Vec<picture::Piece>> {
+    let letter = |cell: &Cell| {
+        let look = Look {
+            color: match cell.fg {
+                Color::Red => Some(1),
+                Color::Green => Some(2),
+                Color::Yellow => Some(3),
+                Color::Cyan => Some(6),
+                _ => None,
+            },
+            is_bold: cell.modifier.contains(Modifier::BOLD),
+            is_dim: cell.modifier.contains(Modifier::DIM),
+            is_reversed: cell.modifier.contains(Modifier::REVERSED),
+        };
+        (cell.symbol().to_owned(), measure_text_width(cell.symbol()).max(1), look)
+    };
+    let rows = buffer.area.top()..buffer.area.bottom();
+    rows.map(|y| pieces(letters(buffer, y).map(letter))).collect()
 }
 
 fn read(path: &Path) -> Case {

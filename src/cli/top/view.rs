@@ -9,6 +9,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::rows::{Pane, Row, Sample, rows};
 use super::trend::Trends;
+use crate::cli::units::duration;
 
 /// Without an answer for so long, that is said.
 const OVERDUE_MS: i64 = 3_000;
@@ -139,7 +140,10 @@ impl View {
     /// Why what is shown is not what is, in a sentence; `None` where it is.
     pub fn stale(&self, now_ms: i64) -> Option<String> {
         let silent_ms = now_ms - self.since_ms;
-        let since = super::super::units::duration(silent_ms / 1_000 * 1_000);
+        let since = match silent_ms {
+            ..60_000 => format!("{} s", silent_ms / 1_000),
+            _ => duration(silent_ms),
+        };
         match &self.trouble {
             Some(trouble) => Some(format!("no answer for {since}: {trouble}; trying again")),
             None if silent_ms > OVERDUE_MS => Some(format!("no answer for {since}; waiting")),
