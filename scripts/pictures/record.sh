@@ -12,9 +12,10 @@ work=$(mktemp -d)
 export TMPDIR=$work
 processes=()
 finish() {
-  for process in "${processes[@]}"; do
-    kill "$process" 2>/dev/null || true
-    wait "$process" 2>/dev/null || true
+  # The last one first: nobody misses a server that still runs.
+  for ((at = ${#processes[@]} - 1; at >= 0; at--)); do
+    kill "${processes[at]}" 2>/dev/null || true
+    wait "${processes[at]}" 2>/dev/null || true
   done
   rm -rf "$work"
 }
@@ -86,7 +87,7 @@ load() {
       INSERT INTO prices_import (price) SELECT seq FROM seq_1_to_$((RANDOM % 30));"
   done
 }
-load &
+load 2>/dev/null &
 processes+=($!)
 
 : >"$recorded"
@@ -98,6 +99,6 @@ for look in $(seq 24); do
     12) ctl pause audit --yes >/dev/null ;;
     20) ctl pause shop.prices_import --yes >/dev/null ;;
   esac
-  ctl --json status >>"$recorded"
+  ctl --json status | sed "s|$work/||g" >>"$recorded"
 done
 echo "recorded; tests/golden/top/00_load.json has to say \"now_ms\": $(date +%s%3N)"
