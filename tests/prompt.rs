@@ -89,9 +89,9 @@ fn a_terminal_is_as_it_was_when_the_process_is_told_to_end() {
         let lock = fs::read_to_string(stage.desk.path().join("lode-data/lode.lock")).unwrap();
         let kill = std::process::Command::new("kill").args(["-s", "TERM", lock.trim()]).status().unwrap();
         assert!(kill.success());
+        stage.act("@wait  icanon");
+        stage.act("@wait  echo ");
         stage.act("@ended 0");
-        let shown = stage.terminal().contents();
-        assert!(shown.contains(" icanon") && shown.contains(" echo "), "{shown}");
         assert!(!stage.terminal().is_full_screen());
     }
 }
@@ -109,10 +109,10 @@ fn a_view_gives_the_terminal_back_however_it_ends() {
         assert!(stage.terminal().is_full_screen());
         signal_view(&stage, signal);
         stage.act(&format!("@wait code {code}"));
+        stage.act("@wait  icanon");
+        stage.act("@wait  echo ");
         stage.act("@ended 0");
         assert!(!stage.terminal().is_full_screen());
-        let shown = stage.terminal().contents();
-        assert!(shown.contains(" icanon") && shown.contains(" echo "), "{shown}");
     }
 }
 
@@ -231,12 +231,10 @@ impl Stage {
             }
             "@key" => self.terminal().write(&keys(rest)),
             "@wait" => {
-                let terminal = self.terminal();
-                until(&format!("{line}\n{}", terminal.contents()), || terminal.contents().contains(rest));
+                self.terminal().wait(line, |contents| contents.contains(rest));
             }
             "@gone" => {
-                let terminal = self.terminal();
-                until(&format!("{line}\n{}", terminal.contents()), || !terminal.contents().contains(rest));
+                self.terminal().wait(line, |contents| !contents.contains(rest));
             }
             "@screen" => {
                 let contents = self.filtered(&self.terminal().settled());

@@ -7,6 +7,8 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
+use console::measure_text_width;
+
 /// A letter of the terminal has this width and height, in the picture's units.
 const LETTER: (f64, f64) = (8.4, 18.0);
 /// Around the text.
@@ -84,13 +86,14 @@ pub fn svg(lines: &[Vec<Piece>], columns: usize, what: &str) -> String {
                     "<rect class=\"reversed\" x=\"{left:.1}\" y=\"{top:.1}\" width=\"{wide:.1}\" height=\"{high:.1}\"/>"
                 );
             }
-            if !piece.text.trim().is_empty() {
+            let (base, class) = (top + LETTER.1 * 0.75, class(piece.look));
+            for (at, word) in words(&piece.text) {
                 // The length is said, as fonts differ in the width of their letters.
-                let (base, class) = (top + LETTER.1 * 0.75, class(piece.look));
+                let (left, wide) = (left + at as f64 * LETTER.0, measure_text_width(word) as f64 * LETTER.0);
                 let _ = writeln!(
                     svg,
                     "<text{class} x=\"{left:.1}\" y=\"{base:.1}\" textLength=\"{wide:.1}\">{}</text>",
-                    escaped(&piece.text)
+                    escaped(word)
                 );
             }
             column += piece.columns;
@@ -110,9 +113,9 @@ pub fn assert_is_current(name: &str, svg: &str) {
 }
 
 const STYLE: &str = "\
-text { font: 14px ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace; fill: #1f2328; white-space: pre }
+text { font: 14px ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace; fill: #1f2328 }
 .ground { fill: #f6f8fa; stroke: #d1d9e0 }
-.reversed { fill: #1f2328 }
+.reversed { fill: #1f2328; shape-rendering: crispEdges }
 .inside { fill: #f6f8fa }
 .bold { font-weight: bold }
 .dim { fill: #59636e }
@@ -126,6 +129,16 @@ text { fill: #e6edf3 }
 .c1 { fill: #ff7b72 } .c2 { fill: #56d364 } .c3 { fill: #e3b341 } .c4 { fill: #79c0ff } .c5 { fill: #d2a8ff } .c6 { fill: #56d4dd }
 }
 ";
+
+/// The words of a text with the columns that they begin at: what draws pictures may leave blanks out.
+fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut column = 0;
+    text.split(' ').filter_map(move |word| {
+        let at = column;
+        column += measure_text_width(word) + 1;
+        (!word.is_empty()).then_some((at, word))
+    })
+}
 
 fn class(look: Look) -> String {
     let mut classes = Vec::new();

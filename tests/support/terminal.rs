@@ -82,6 +82,15 @@ impl Terminal {
         self.screen.lock().unwrap().screen().contents()
     }
 
+    /// Waits until what it shows is so.
+    pub fn wait(&self, what: &str, is_so: impl Fn(&str) -> bool) {
+        let started = Instant::now();
+        while !is_so(&self.contents()) {
+            assert!(started.elapsed() < LONG, "not within {LONG:?}: {what}\n{}", self.contents());
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// How often lines were begun, and how often they were ended: the editor turns the marking of pasted text on and off.
     fn edited(&self) -> (usize, usize) {
         let written = self.written.lock().unwrap();

@@ -88,7 +88,9 @@ impl Session {
     /// As [`LineEditor::new`].
     pub fn open(self) -> Result<Prompt> {
         let names = NamesWatch::new(self.side.clone());
-        let editor = LineEditor::new(names.known(), screen::has_colors_on_stdout())?;
+        let mut editor = LineEditor::new(names.known(), screen::has_colors_on_stdout())?;
+        // Only an editor that others may print above notices at once that the terminal has got another size.
+        drop(editor.printer()?);
         Ok(Prompt { session: self, editor, names })
     }
 

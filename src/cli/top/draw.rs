@@ -122,7 +122,7 @@ fn pane_lines(view: &mut View, pane: Pane, width: usize, height: usize, lines: &
     {
         let pane = view.pane_mut(pane);
         let last = rows.len().saturating_sub(room);
-        pane.offset = pane.offset.clamp((selected + 1).saturating_sub(room), selected).min(last);
+        pane.offset = pane.offset.clamp((selected + 1).saturating_sub(room.max(1)), selected).min(last);
     }
     let offset = view.pane(pane).offset;
     lines.push(title(view, pane, rows.len(), room, width));
@@ -221,7 +221,7 @@ fn foot(view: &View, width: usize, height: usize) -> Vec<Line<'static>> {
         (None, None) => note.unwrap_or((String::new(), Tone::Plain)),
     };
     let style = view.style(tone).add_modifier(Modifier::BOLD);
-    let most = NOTE_ROWS_MAX.min(height / 5);
+    let most = NOTE_ROWS_MAX.min(height / 6);
     let mut foot: Vec<_> =
         wrap(&text, width).into_iter().take(most).map(|line| Line::styled(line, style)).collect();
     foot.push(match &view.mode {

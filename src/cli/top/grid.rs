@@ -9,7 +9,7 @@ const GAP: usize = 2;
 /// No name gets narrower than this.
 const WORDS_MIN: usize = 12;
 /// Nor do bars.
-const BARS_MIN: usize = 8;
+const BARS_MIN: usize = 10;
 
 /// A column that is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,10 +60,7 @@ fn narrow(shown: &mut [Shown], columns: &[Column], width: usize) -> bool {
 /// A text, as wide as its column and the gap behind it.
 pub fn cell(text: &str, content: Content, width: usize, is_last: bool) -> String {
     let text = match content {
-        Content::Bars => {
-            let bars: Vec<char> = text.chars().collect();
-            bars[bars.len().saturating_sub(width)..].iter().collect()
-        }
+        Content::Bars => fewer_bars(text, width),
         _ => truncate_str(text, width, "…").into_owned(),
     };
     let blanks = " ".repeat(width.saturating_sub(measure_text_width(&text)));
@@ -71,12 +68,24 @@ pub fn cell(text: &str, content: Content, width: usize, is_last: bool) -> String
     if content == Content::Words { format!("{text}{blanks}{gap}") } else { format!("{blanks}{text}{gap}") }
 }
 
+/// Bars over the same time, each as high as the highest of those in its place. A higher one is a later letter.
+fn fewer_bars(text: &str, width: usize) -> String {
+    let bars: Vec<char> = text.chars().collect();
+    if bars.len() <= width {
+        return text.to_owned();
+    }
+    let place = |at: usize| at * bars.len() / width;
+    let highest = |at: usize| bars[place(at)..place(at + 1)].iter().copied().max().unwrap_or(' ');
+    (0..width).map(highest).collect()
+}
+
 /// Lines no wider than `width`, broken at blanks where there are some.
 pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let width = width.max(1);
     let mut lines = Vec::new();
     for line in text.lines() {
-        let mut rest = line.to_owned();
+        let mut rest = line.replace(char::is_control, "·");
+        let begun = lines.len();
         while measure_text_width(&rest) > width {
             let fitting = truncate_str(&rest, width, "").into_owned();
             let end = match fitting.rfind(' ').filter(|at| !fitting[..*at].trim().is_empty()) {
@@ -88,7 +97,9 @@ pub fn wrap(text: &str, width: usize) -> Vec<String> {
             lines.push(rest[..end].trim_end().to_owned());
             rest = rest[end..].trim_start().to_owned();
         }
-        lines.push(rest);
+        if !rest.is_empty() || lines.len() == begun {
+            lines.push(rest);
+        }
     }
     lines
 }
@@ -118,11 +129,11 @@ mod tests {
             |width| fit(COLUMNS, &rows, width).iter().map(|one| (one.at, one.width)).collect::<Vec<_>>();
         assert_eq!(widths(100), [(0, 24), (1, 7), (2, 16), (3, 18)]);
         assert_eq!(widths(66), [(0, 24), (1, 7), (2, 11), (3, 18)]);
-        assert_eq!(widths(45), [(0, 12), (1, 7), (2, 8), (3, 12)]);
-        assert_eq!(widths(44), [(0, 24), (1, 7), (2, 9)]);
+        assert_eq!(widths(47), [(0, 12), (1, 7), (2, 10), (3, 12)]);
+        assert_eq!(widths(46), [(0, 24), (1, 7), (2, 11)]);
         assert_eq!(widths(24), [(0, 15), (1, 7)]);
         assert_eq!(widths(10), [(0, 12)], "one column always stays");
-        assert_eq!(fit(COLUMNS, &[], 20).len(), 2, "headings need room, too");
+        assert_eq!(fit(COLUMNS, &[], 16).len(), 2, "headings need room, too");
     }
 
     #[test]
@@ -130,7 +141,7 @@ mod tests {
         assert_eq!(cell("订单", Content::Words, 6, false), "订单    ");
         assert_eq!(cell("订单明细表", Content::Words, 6, true), "订单… ");
         assert_eq!(cell("7", Content::Numbers, 3, false), "  7  ");
-        assert_eq!(cell("▁▂▃▄", Content::Bars, 2, true), "▃▄");
+        assert_eq!(cell("  ▂▁▁▃▄", Content::Bars, 3, true), " ▂▄");
     }
 
     #[test]

@@ -259,10 +259,15 @@ fn route_row(pipeline: &PipelineStatus, route: &RouteStatus, sample: &Sample, tr
         few(route.figures.rows_aside),
     ];
     let halted = sample.decisions.pipelines.get(&pipeline.name);
+    let context = format!("in pipeline {}: ", pipeline.name);
     let note = match &route.state {
         RouteState::Waiting { reason } => Some(format!("waits: {reason}")),
-        RouteState::Retrying { error, advice } => Some(trouble("tries again", error, advice.as_deref())),
-        RouteState::Failed { error, advice, .. } => Some(trouble("has failed", error, advice.as_deref())),
+        RouteState::Retrying { error, advice } => {
+            Some(trouble("tries again", error.strip_prefix(&context).unwrap_or(error), advice.as_deref()))
+        }
+        RouteState::Failed { error, advice, .. } => {
+            Some(trouble("has failed", error.strip_prefix(&context).unwrap_or(error), advice.as_deref()))
+        }
         _ => None,
     };
     let note = note
@@ -311,7 +316,9 @@ fn trouble(what: &str, error: &str, advice: Option<&str>) -> String {
 
 impl Cell {
     fn text(text: &str) -> Cell {
-        Cell { text: text.to_owned(), order: Order::Text(text.to_lowercase()), tone: Tone::Plain }
+        // A name must not steer the terminal.
+        let text = text.replace(char::is_control, "·");
+        Cell { order: Order::Text(text.to_lowercase()), text, tone: Tone::Plain }
     }
 
     fn number(text: String, number: Option<f64>) -> Cell {

@@ -83,8 +83,10 @@ impl FullScreen {
         if owner.is_none() || !has_lines {
             return Ok(false);
         }
-        disable_raw_mode().and_then(|()| prepare()).and_then(|()| self.terminal.clear()).map_err(failed)?;
-        Ok(true)
+        disable_raw_mode().and_then(|()| prepare()).map_err(failed)?;
+        // This draws everything anew.
+        let area = self.terminal.get_frame().area();
+        self.terminal.resize(area).map(|()| true).map_err(failed)
     }
 }
 

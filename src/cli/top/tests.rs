@@ -34,6 +34,7 @@ use self::picture::{Look, pieces, svg};
 
 use super::draw::draw;
 use super::view::{View, Wish};
+use crate::cli::ctl::reply_of;
 
 /// When the statuses were taken, where a case does not say it.
 const NOW_MS: i64 = 1_790_000_000_000;
@@ -49,7 +50,7 @@ struct Case {
     #[serde(default)]
     keys: String,
     #[serde(default)]
-    answers: BTreeMap<String, Reply>,
+    answers: BTreeMap<String, serde_json::Value>,
     error: Option<String>,
     #[serde(default)]
     silent_ms: i64,
@@ -140,8 +141,8 @@ fn play(view: &mut View, case: &Case) -> Vec<String> {
     for key in keys(&case.keys) {
         let Some(Wish::Ask { command, confirmed }) = view.key(key) else { continue };
         let line = format!("{command}{}", if confirmed { ", confirmed" } else { "" });
-        if let Some(reply) = case.answers.get(&line) {
-            view.answered(command, Ok(reply.clone()));
+        if let Some(answer) = case.answers.get(&line) {
+            view.answered(command, reply_of(answer));
         }
         asked.push(line);
     }
@@ -156,14 +157,14 @@ fn looks(case: &Case) -> Vec<Reply> {
     let read = |name: &str| fs::read_to_string(golden().join("status").join(name)).unwrap();
     if let Some(name) = &case.recorded {
         let answers = read(name);
-        let answers = answers.lines().map(|line| serde_json::from_str::<Reply>(line).unwrap());
+        let answers = answers.lines().map(|line| reply(line));
         return answers.flat_map(|answer| std::iter::repeat_n(answer, 5)).collect();
     }
     let Some(name) = &case.status else { return Vec::new() };
     let text = read(&format!("{name}.json"));
     let count = case.lag_ms.values().map(Vec::len).max().unwrap_or(1);
     let look = |look: usize| {
-        let mut reply: Reply = serde_json::from_str(&text).unwrap();
+        let mut reply = reply(&text);
         if let Reply::Status { status, .. } = &mut reply {
             for route in status.pipelines.iter_mut().flat_map(|pipeline| &mut pipeline.routes) {
                 if let Some(lags_ms) = case.lag_ms.get(&route.key) {
@@ -174,6 +175,11 @@ fn looks(case: &Case) -> Vec<Reply> {
         reply
     };
     (0..count).map(look).collect()
+}
+
+/// As it comes over the socket.
+fn reply(json: &str) -> Reply {
+    reply_of(&serde_json::from_str(json).unwrap()).unwrap()
 }
 
 fn keys(text: &str) -> Vec<KeyEvent> {
