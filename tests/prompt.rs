@@ -222,6 +222,8 @@ impl Stage {
                 let mut size = rest.split(' ').map(|number| number.parse().expect("a number"));
                 let columns = size.next().expect("columns");
                 self.terminal().resize(columns, size.next().unwrap_or(ROWS));
+                // Nobody types in the same moment.
+                self.terminal().settled();
             }
             ">" => self.terminal().end_line(&format!("{rest}\r")),
             "@clear" => self.terminal().end_line("\x03"),

@@ -88,9 +88,7 @@ impl Session {
     /// As [`LineEditor::new`].
     pub fn open(self) -> Result<Prompt> {
         let names = NamesWatch::new(self.side.clone());
-        let mut editor = LineEditor::new(names.known(), screen::has_colors_on_stdout())?;
-        // Only an editor that others may print above notices at once that the terminal has got another size.
-        drop(editor.printer()?);
+        let editor = LineEditor::new(names.known(), screen::has_colors_on_stdout())?;
         Ok(Prompt { session: self, editor, names })
     }
 
