@@ -7,10 +7,11 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use lode::client::smtp::{Content, Mail, Smtp};
-use lode::client::webhook::Webhook;
+use lode::client::smtp::Smtp;
+use lode::client::webhook::Receiver;
 use lode::error::{Error, Kind};
 use lode::model::connection::{Connection, Endpoint};
+use lode::model::message::Mail;
 use lode::model::secret::Secret;
 use lode::model::spec::{Setting, Settings};
 use serde_json::{Value, json};
@@ -69,11 +70,8 @@ fn known(receivers: &Receivers) -> Set {
 }
 
 fn mail(to: &str) -> Mail {
-    let content = Content::Written {
-        subject: "Verzögert: žluť ≥ 30 s".into(),
-        text: "orders\n.\nžluť\n".into(),
-    };
-    Mail { to: vec![to.into()], content }
+    let (subject, text) = ("Verzögert: žluť ≥ 30 s".into(), "orders\n.\nžluť\n".into());
+    Mail { to: vec![to.into()], subject, text, facts: None }
 }
 
 fn send(connection: &Connection, to: &str) -> Result<(), Error> {
@@ -128,13 +126,16 @@ fn facts_fill_the_connections_template() {
     fs::write(&file, "Subject: {pipeline} is late\n\nSince {since}: {message}\n").unwrap();
     let facts =
         json!({ "pipeline": "orders\r\nBcc: all@example.test", "since": "12:00", "message": "lag > 30s" });
-    let content = Content::Facts(facts.as_object().unwrap().clone());
+    let facts = facts.as_object().cloned();
     let smtp = known(&receivers).path("template", file).text("to", "dba@example.test").mail_server(
         "smtps",
         MAIL_USER,
         receivers.port("smtps"),
     );
-    Smtp::new(&smtp).unwrap().send(&Mail { to: Vec::new(), content }).unwrap();
+    Smtp::new(&smtp)
+        .unwrap()
+        .send(&Mail { to: Vec::new(), subject: String::new(), text: String::new(), facts })
+        .unwrap();
     let mail = receivers.mails(1).remove(0);
     assert_eq!(mail["to"], json!(["dba@example.test"]));
     assert_eq!(mail["text"].as_str().unwrap().trim_end(), "Since 12:00: lag > 30s");
@@ -214,7 +215,7 @@ fn the_receiver_of_a_call_can_tell_who_made_it() {
     let call = |set: Set, path: &str| {
         let connection =
             set.path("tls_ca", receivers.authority()).web_server("https", receivers.port("https"), path);
-        Webhook::new(&connection)
+        Receiver::new(&connection)
             .unwrap()
             .post(&json!({ "summary": "lag > 30s – žluť", "count": 18446744073709551615_u64 }))
     };
@@ -240,7 +241,7 @@ fn a_call_is_made_again_while_the_server_fails_and_there_is_time() {
     let receivers = Receivers::start();
     let call = |set: Set, path: &str| {
         let set = set.path("tls_ca", receivers.authority()).secret("secret", HOOK_SECRET);
-        Webhook::new(&set.web_server("https", receivers.port("https"), path)).unwrap().post(&json!({}))
+        Receiver::new(&set.web_server("https", receivers.port("https"), path)).unwrap().post(&json!({}))
     };
     call(Set::new(), "/flaky").unwrap();
     let calls = receivers.calls(3);
@@ -263,7 +264,7 @@ fn a_server_of_calls_that_is_wrong_away_or_hangs_is_an_error_in_time() {
     let mut receivers = Receivers::start();
     let port = receivers.port("https");
     let call = |set: Set, port: u16, path: &str| {
-        Webhook::new(&set.timeout(1500).web_server("https", port, path)).unwrap().post(&json!({}))
+        Receiver::new(&set.timeout(1500).web_server("https", port, path)).unwrap().post(&json!({}))
     };
     let known = || Set::new().path("tls_ca", receivers.authority());
     assert_fails(call(Set::new(), port, "/ok"), Kind::Environment, "certificate");
@@ -284,7 +285,7 @@ fn a_server_of_calls_that_is_wrong_away_or_hangs_is_an_error_in_time() {
 fn a_plain_address_is_called_where_nobody_can_listen() {
     let receivers = Receivers::start();
     let url = format!("http://127.0.0.1:{}/ok", receivers.port("http"));
-    Webhook::plain(&url).unwrap().post(&json!({ "a": 1 })).unwrap();
+    Receiver::plain(&url).unwrap().post(&json!({ "a": 1 })).unwrap();
     assert_eq!(receivers.calls(1)[0]["body"], "{\"a\":1}");
-    assert_fails(Webhook::plain("http://192.0.2.1/s3cret-path").map(|_| ()), Kind::Refused, "plain = on");
+    assert_fails(Receiver::plain("http://192.0.2.1/s3cret-path").map(|_| ()), Kind::Refused, "plain = on");
 }

@@ -57,7 +57,7 @@ impl Checker<'_> {
             HookUse::Filter => hook::compile(&hook, HookKind::Filter).map(drop),
             HookUse::Map => hook::compile(&hook, HookKind::Map).map(drop),
             HookUse::Act(occasion) => {
-                ActingHook::compile(&hook, occasion, &self.mail_connections).map(|compiled| {
+                ActingHook::compile(&hook, occasion, &self.sending_connections).map(|compiled| {
                     self.mentioned.extend(compiled.mentioned().iter().cloned());
                 })
             }

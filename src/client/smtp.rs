@@ -13,13 +13,13 @@ use lettre::message::{Mailbox, Mailboxes};
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, CertificateStore, Tls, TlsParameters};
 use lettre::{Message, SmtpTransport, Transport};
-use serde_json::{Map, Value};
 
 use super::template::Template;
 use super::within::{out_of_time, within};
 use super::{PASSWORD, place};
 use crate::error::{Error, Kind, Result};
 use crate::model::connection::{Connection, Endpoint};
+use crate::model::message::Mail;
 use crate::model::spec::{EndpointSpec, Setting, SettingSpec, SettingType};
 
 /// What stands after `smtp` in a `connection` statement.
@@ -78,29 +78,6 @@ pub const TEXT_BYTES_MAX: usize = 1024 * 1024;
 
 /// Characters of a server's answer that an error quotes.
 const ANSWER_CHARS_MAX: usize = 200;
-
-/// One mail.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Mail {
-    /// Addresses; empty for the connection's `to`.
-    pub to: Vec<String>,
-    /// What it says.
-    pub content: Content,
-}
-
-/// What a mail says.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Content {
-    /// Subject and text as they are.
-    Written {
-        /// The subject: one line, to which everything else is brought.
-        subject: String,
-        /// The text.
-        text: String,
-    },
-    /// The connection's template, filled with these facts.
-    Facts(Map<String, Value>),
-}
 
 /// A mail server that mails are sent by. Sending opens a connection of its own for each mail.
 #[derive(Debug)]
@@ -193,9 +170,9 @@ impl Smtp {
             let message = format!("the mail has {} recipients, and {RECIPIENTS_MAX} is the most", to.len());
             return Err(Error::new(Kind::Refused, message).advice("send it to a list's address"));
         }
-        let (subject, text) = match &mail.content {
-            Content::Written { subject, text } => (subject.clone(), text.clone()),
-            Content::Facts(facts) => self.template.fill(facts),
+        let (subject, text) = match &mail.facts {
+            None => (mail.subject.clone(), mail.text.clone()),
+            Some(facts) => self.template.fill(facts),
         };
         let auto = HeaderName::new_from_ascii_str("Auto-Submitted");
         let builder = Message::builder()
@@ -367,8 +344,7 @@ mod tests {
     }
 
     fn written(to: &str, subject: &str, text: &str) -> Mail {
-        let content = Content::Written { subject: subject.into(), text: text.into() };
-        Mail { to: vec![to.into()], content }
+        Mail { to: vec![to.into()], subject: subject.into(), text: text.into(), facts: None }
     }
 
     #[test]

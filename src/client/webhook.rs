@@ -13,7 +13,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hmac::{Hmac, KeyInit, Mac};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sha2::Sha256;
 use ureq::Agent;
 use ureq::http::HeaderValue;
@@ -70,7 +70,7 @@ pub const CONNECTION: &[SettingSpec] = &[
     ),
     SettingSpec::new(
         "attempts",
-        SettingType::Integer { min: 1, max: 10, unit: "attempts" },
+        SettingType::Integer { min: 1, max: ATTEMPTS_MAX, unit: "attempts" },
         Some("3"),
         "How often a server that cannot be reached or fails (5xx, 429) is called.",
     ),
@@ -80,6 +80,8 @@ pub const CONNECTION: &[SettingSpec] = &[
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a plain address is called.
 pub const ATTEMPTS: u64 = 3;
+/// How often anybody is called for one call.
+pub const ATTEMPTS_MAX: u64 = 10;
 /// Bytes of a body.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of the head of an answer. Its body is not read.
@@ -89,7 +91,7 @@ pub const ANSWER_HEAD_BYTES_MAX: usize = 16 * 1024;
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// Somebody who is called.
-pub struct Webhook {
+pub struct Receiver {
     agent: Agent,
     url: Url,
     secret: Option<Secret>,
@@ -99,12 +101,12 @@ pub struct Webhook {
     place: String,
 }
 
-impl Webhook {
+impl Receiver {
     /// Reads the settings of a connection, and its authorities.
     ///
     /// # Errors
     /// `Script` for an address that cannot be called, `Environment` for a file of authorities that cannot be read.
-    pub fn new(connection: &Connection) -> Result<Webhook> {
+    pub fn new(connection: &Connection) -> Result<Receiver> {
         let open = || {
             let Endpoint::Web { origin, path } = &connection.endpoint else {
                 return Err(Error::new(Kind::Script, "the connection needs an address")
@@ -137,7 +139,7 @@ impl Webhook {
                 }
             };
             let timeout = settings.duration("timeout").unwrap_or(TIMEOUT);
-            Ok(Webhook {
+            Ok(Receiver {
                 agent: agent(&url, roots),
                 url,
                 secret: settings.secret("secret"),
@@ -154,10 +156,10 @@ impl Webhook {
     ///
     /// # Errors
     /// `Refused` for an address that cannot be called.
-    pub fn plain(text: &str) -> Result<Webhook> {
+    pub fn plain(text: &str) -> Result<Receiver> {
         let url = address(text, false)?;
         let place = format!("webhook {}", url.origin().ascii_serialization());
-        Ok(Webhook {
+        Ok(Receiver {
             agent: agent(&url, system_roots()),
             url,
             secret: None,
@@ -166,6 +168,30 @@ impl Webhook {
             attempts: ATTEMPTS,
             place,
         })
+    }
+
+    /// The same receiver with what a call says otherwise: `timeout_ms`, which cannot be longer than the receiver's own time,
+    /// and `attempts`.
+    ///
+    /// # Errors
+    /// `Refused` for any other option, or a value that is no number from 1.
+    pub fn with(mut self, options: &Map<String, Value>) -> Result<Receiver> {
+        for (name, value) in options {
+            let number = value.as_u64().filter(|number| *number > 0);
+            match (name.as_str(), number) {
+                ("timeout_ms", Some(ms)) => self.timeout = self.timeout.min(Duration::from_millis(ms)),
+                ("attempts", Some(attempts)) => self.attempts = attempts.min(ATTEMPTS_MAX),
+                ("timeout_ms" | "attempts", None) => {
+                    let what = format!("the option `{name}` of a webhook is a whole number from 1");
+                    return Err(Error::new(Kind::Refused, what));
+                }
+                _ => {
+                    let what = format!("a webhook has no option `{name}`");
+                    return Err(Error::new(Kind::Refused, what).advice("there are timeout_ms and attempts"));
+                }
+            }
+        }
+        Ok(self)
     }
 
     /// Posts `body`. Ok says that the server answered with success (2xx).
@@ -272,9 +298,9 @@ impl Webhook {
 }
 
 /// Without its path, which may be a secret.
-impl std::fmt::Debug for Webhook {
+impl std::fmt::Debug for Receiver {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Webhook").field("place", &self.place).finish_non_exhaustive()
+        f.debug_struct("Receiver").field("place", &self.place).finish_non_exhaustive()
     }
 }
 
