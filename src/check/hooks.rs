@@ -95,7 +95,8 @@ impl Checker<'_> {
         let at = self
             .hook_file(&error.file)
             .and_then(|source| self.scripts.sources.word_at(source, error.line, error.column));
-        let mut finding = Diagnostic::new(codes::Code::E0401, at.unwrap_or(fallback), error.message.clone());
+        let code = if error.forbidden { codes::Code::E0403 } else { codes::Code::E0401 };
+        let mut finding = Diagnostic::new(code, at.unwrap_or(fallback), error.message.clone());
         if let Some(advice) = &error.advice {
             finding = finding.help(advice.clone());
         }

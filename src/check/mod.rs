@@ -13,6 +13,7 @@ mod connections;
 mod control;
 mod cron;
 mod endpoint;
+mod grants;
 mod hooks;
 mod kinds;
 mod line;

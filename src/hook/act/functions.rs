@@ -87,7 +87,7 @@ pub(in super::super) fn acts_on_no_row(name: &str) -> Option<Problem> {
     if name == "log" {
         return None;
     }
-    let problem = Problem::new(format!("`{name}` is for hooks that act, and not for filters and maps"));
+    let problem = Problem::forbidden(format!("`{name}` is for hooks that act, and not for filters and maps"));
     Some(problem.advice("a row is read again after a crash; act in `on … do`, `every … do` or `at … do`"))
 }
 
@@ -109,8 +109,10 @@ impl Grants {
         let wanted = FUNCTIONS.iter().find(|known| known.name == name)?.grant?;
         let allow = self.allow.as_ref().filter(|allow| !allow.contains(&wanted))?;
         let words: Vec<_> = allow.iter().chain([&wanted]).map(|grant| grant.as_str()).collect();
-        let problem =
-            Problem::new(format!("`{name}` is not allowed to this file: it lacks `{}`", wanted.as_str()));
+        let problem = Problem::forbidden(format!(
+            "`{name}` is not allowed to this file: it lacks `{}`",
+            wanted.as_str()
+        ));
         Some(problem.advice(format!("grant it where the file is included: allow = [{}]", words.join(", "))))
     }
 }
