@@ -163,7 +163,7 @@ pub(super) fn bare(limits: &Limits) -> Engine {
 /// The error for a function that hooks lack.
 pub(super) fn withheld(function: &str) -> Problem {
     Problem::new(format!(
-        "`{function}` is not available in hooks, as it would hold up what waits for the hook"
+        "`{function}` is not available in hooks, as it would hold up the pipeline"
     ))
 }
 
