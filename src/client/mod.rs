@@ -3,6 +3,7 @@
 pub mod mongodb;
 pub mod mysql;
 pub mod oracle;
+pub mod send;
 pub mod smtp;
 mod template;
 pub mod webhook;

@@ -47,7 +47,8 @@ pub(super) fn register(engine: &mut Engine) {
             Ok(read(text, format, |format, text| civil::Date::strptime(format, text)).and_then(of_date)?)
         })
         .register_fn("parse_datetime", |text: &str, format: &str| -> Outcome<DateTime> {
-            Ok(read(text, format, |format, text| civil::DateTime::strptime(format, text)).and_then(of_civil)?)
+            Ok(read(text, format, |format, text| civil::DateTime::strptime(format, text))
+                .and_then(of_civil)?)
         })
         .register_fn("parse_timestamp", |text: &str, format: &str| -> Outcome<Timestamp> {
             within_years(read(text, format, |format, text| jiff::Timestamp::strptime(format, text))?)
