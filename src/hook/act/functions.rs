@@ -109,10 +109,11 @@ impl Grants {
         let wanted = FUNCTIONS.iter().find(|known| known.name == name)?.grant?;
         let allow = self.allow.as_ref().filter(|allow| !allow.contains(&wanted))?;
         let words: Vec<_> = allow.iter().chain([&wanted]).map(|grant| grant.as_str()).collect();
-        let problem = Problem::forbidden(format!(
-            "`{name}` is not allowed to this file: it lacks `{}`",
-            wanted.as_str()
-        ));
+        let lacks = match wanted.as_str() {
+            word if word == name => String::new(),
+            word => format!(": it lacks `{word}`"),
+        };
+        let problem = Problem::forbidden(format!("`{name}` is not allowed to this file{lacks}"));
         Some(problem.advice(format!("grant it where the file is included: allow = [{}]", words.join(", "))))
     }
 }
