@@ -30,7 +30,8 @@ where
 pub fn line(level: Level, target: &str, message: &str, fields: Map<String, Value>) -> String {
     let ts = format!("{:.3}", jiff::Timestamp::now());
     let level = level.as_str().to_lowercase();
-    let Value::Object(mut line) = json!({ "ts": ts, "level": level, "target": target, "message": message }) else {
+    let Value::Object(mut line) = json!({ "ts": ts, "level": level, "target": target, "message": message })
+    else {
         return String::new();
     };
     for (name, value) in fields {

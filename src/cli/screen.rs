@@ -97,7 +97,7 @@ impl Screen {
         match (text.is_empty(), self.is_json) {
             (true, _) => {}
             (false, false) => self.put(text),
-            (false, true) => self.put(&(line(Level::INFO, TARGET, text.trim_end(), Map::new()) + "\n")),
+            (false, true) => self.put(&(line(Level::INFO, TARGET, text.trim(), Map::new()) + "\n")),
         }
     }
 

@@ -14,7 +14,7 @@ use crate::run::pipeline::{Halt, Pipeline};
 use crate::run::route::{Route, RouteState};
 
 /// Histograms count microseconds, pages show seconds.
-const US: f64 = 1e-6;
+const US_PER_S: f64 = 1e6;
 
 pub(super) fn families(
     mines: &[Arc<Mine>],
@@ -74,8 +74,8 @@ fn of_mines(mines: &[(&MineStatus, &Mine)]) -> Vec<Family> {
     };
     let states =
         mines.iter().flat_map(|(shown, _)| states(of_mine(shown), &MineState::NAMES, shown.state.name()));
-    let spread = |of: fn(&Mine) -> &Histogram, scale| {
-        each(&move |_, mine| Some(Value::Spread(of(mine).figures(), scale)))
+    let spread = |of: fn(&Mine) -> &Histogram, per_unit| {
+        each(&move |_, mine| Some(Value::Spread(of(mine).figures(), per_unit)))
     };
     vec![
         Family::gauge("lode_mine_state", "1 for what the mine does, 0 for everything else").with(states),
@@ -101,10 +101,10 @@ fn of_mines(mines: &[(&MineStatus, &Mine)]) -> Vec<Family> {
             "From the server's commit of a block's last transaction to its durability in the log",
         )
         .in_unit(Unit::Seconds)
-        .with(spread(|mine| &mine.progress().histograms().delay_us, US)),
+        .with(spread(|mine| &mine.progress().histograms().delay_us, US_PER_S)),
         Family::histogram("lode_mine_append", "How long appends to the log take")
             .in_unit(Unit::Seconds)
-            .with(spread(|mine| &mine.progress().histograms().append_us, US)),
+            .with(spread(|mine| &mine.progress().histograms().append_us, US_PER_S)),
         Family::histogram("lode_mine_append_changes", "Changes in an append to the log")
             .with(spread(|mine| &mine.progress().histograms().append_changes, 1.0)),
         Family::histogram("lode_mine_append_size", "Size of an append to the log, before compression")
@@ -210,8 +210,8 @@ fn of_routes(routes: &[Delivered<'_>]) -> Vec<Family> {
         let mine = ("mine", route.shown.mine.clone().unwrap_or_default());
         (route.labels().into_iter().chain([mine]).collect(), Value::flag(true))
     });
-    let spread = |of: fn(&Route) -> &Histogram, scale| {
-        each(&move |route| Some(Value::Spread(of(route.route).figures(), scale)))
+    let spread = |of: fn(&Route) -> &Histogram, per_unit| {
+        each(&move |route| Some(Value::Spread(of(route.route).figures(), per_unit)))
     };
     let counter = |name, help, of: fn(&RouteStatus) -> u64| {
         Family::counter(name, help).with(each(&move |route| Some(Value::Count(of(route.shown)))))
@@ -264,18 +264,18 @@ fn of_routes(routes: &[Delivered<'_>]) -> Vec<Family> {
             "Time in which blocks were read and taken through the stages, hooks included; 0 without stages",
         )
         .in_unit(Unit::Seconds)
-        .with(each(&|route| Some(Value::Seconds(route.route.progress().stages_us() as f64 * US)))),
+        .with(each(&|route| Some(Value::Seconds(route.route.progress().stages_us() as f64 / US_PER_S)))),
         Family::histogram("lode_route_batch_changes", "Changes in a batch for the sink, after the stages")
             .with(spread(|route| &route.progress().histograms().batch_changes, 1.0)),
         Family::histogram("lode_route_write", "How long the sink takes to write a batch")
             .in_unit(Unit::Seconds)
-            .with(spread(|route| &route.progress().histograms().write_us, US)),
+            .with(spread(|route| &route.progress().histograms().write_us, US_PER_S)),
         Family::histogram(
             "lode_route_commit_to_delivered",
             "From the server's commit of a batch's last transaction to its durability in the sink",
         )
         .in_unit(Unit::Seconds)
-        .with(spread(|route| &route.progress().histograms().latency_us, US)),
+        .with(spread(|route| &route.progress().histograms().latency_us, US_PER_S)),
         Family::gauge(
             "lode_route_cursor_seq",
             "The first entry that is not durable in the sink; absent until it was opened",
@@ -329,4 +329,47 @@ fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::engine::metrics::sheet::Sheet;
+
+    fn mine(tables: usize) -> MineStatus {
+        // Those that came last have the names that sort first.
+        let tables: Vec<_> = (0..tables)
+            .map(|number| {
+                json!({ "table": format!("shop.t{}", 9_999 - number), "changes": 2, "changes_today": 0,
+                    "first_change_ms": number, "last_change_ms": 1_000 * number, "rows_per_s": 0.0 })
+            })
+            .collect();
+        serde_json::from_value(json!({
+            "name": "shop", "state": "running", "tables": { "sets": [] }, "changes": 0, "rows_in_per_s": 0.0,
+            "rows_out_per_s": 0.0, "head": 0, "horizon": 0, "horizon_ms": null, "position": null, "delay_ms": 0,
+            "stored_bytes": 0, "payload_bytes": 0, "growth_bytes_per_s": 0.0, "consumers": [],
+            "counts": { "since": 0, "since_ms": null, "complete": true, "zone": "UTC", "tables": tables },
+        }))
+        .expect("a status")
+    }
+
+    #[test]
+    fn tables_are_counted_by_themselves_up_to_a_number_and_none_is_left_out() {
+        let page = |tables| Sheet(of_tables(&[mine(tables)])).open_metrics();
+        let series =
+            |page: &str| page.lines().filter(|line| line.starts_with("lode_mine_changes_total{")).count();
+        let few = page(TABLES_MAX);
+        assert_eq!(series(&few), TABLES_MAX);
+        let many = page(TABLES_MAX + 7);
+        assert_eq!(series(&many), TABLES_MAX + 1);
+        assert!(many.contains("lode_mine_changes_total{mine=\"shop\",table=\"other\"} 14\n"), "{many}");
+        assert!(
+            many.contains("last_change_timestamp_seconds{mine=\"shop\",table=\"other\"} 506.0\n"),
+            "{many}"
+        );
+        let of_few = |line: &&str| line.starts_with("lode_mine_changes_total{");
+        few.lines().filter(of_few).for_each(|line| assert!(many.contains(line), "it stays: {line}"));
+    }
 }

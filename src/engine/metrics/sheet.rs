@@ -34,7 +34,7 @@ pub(super) enum Value {
     /// A counter of time.
     Seconds(f64),
     Gauge(f64),
-    /// With what one of the histogram's units is of the family's.
+    /// With how many of the histogram's units one of the family's has.
     Spread(HistogramFigures, f64),
 }
 
@@ -89,23 +89,26 @@ impl Collector for Sheet {
         for Family { name, unit, kind, help, samples } in &self.0 {
             let mut family = encoder.encode_descriptor(name, help, unit.as_ref(), *kind)?;
             for (labels, value) in samples {
-                write(family.encode_family(labels)?, value)?;
+                match labels.as_slice() {
+                    [] => write(&mut family, value)?,
+                    _ => write(&mut family.encode_family(labels)?, value)?,
+                }
             }
         }
         Ok(())
     }
 }
 
-fn write(mut encoder: MetricEncoder<'_>, value: &Value) -> fmt::Result {
+fn write(encoder: &mut MetricEncoder<'_>, value: &Value) -> fmt::Result {
     match value {
         Value::Count(count) => encoder.encode_counter::<NoLabelSet, _, f64>(count, None),
         Value::Seconds(seconds) => encoder.encode_counter::<NoLabelSet, _, f64>(seconds, None),
         Value::Gauge(value) => encoder.encode_gauge(value),
-        Value::Spread(figures, scale) => {
-            let bounds = figures.bounds.iter().map(|bound| *bound as f64 * scale).chain([f64::INFINITY]);
+        Value::Spread(figures, per_unit) => {
+            let bounds = figures.bounds.iter().map(|bound| *bound as f64 / per_unit).chain([f64::INFINITY]);
             let buckets: Vec<_> = bounds.zip(figures.counts.iter().copied()).collect();
             encoder.encode_histogram::<NoLabelSet>(
-                figures.sum as f64 * scale,
+                figures.sum as f64 / per_unit,
                 figures.count(),
                 &buckets,
                 None,
@@ -155,13 +158,51 @@ mod tests {
             Family::gauge("size", "Size").in_unit(Unit::Bytes).with([(name("a"), Value::Gauge(2.0))]),
             Family::histogram("call", "Calls")
                 .in_unit(Unit::Seconds)
-                .with([(name("a"), Value::Spread(spread.figures(), 1e-6))]),
+                .with([(name("a"), Value::Spread(spread.figures(), 1e6))]),
         ])
     }
 
     #[test]
     fn every_kind_is_written_in_both_formats() {
-        insta::assert_snapshot!(sheet().open_metrics(), @r##""##);
-        insta::assert_snapshot!(as_text(&sheet().open_metrics()), @r##""##);
+        insta::assert_snapshot!(sheet().open_metrics(), @r##"
+        # HELP rows Rows
+        # TYPE rows counter
+        rows_total{name="订单 \"a\\b\"\nc"} 3
+        # HELP busy_seconds Time
+        # TYPE busy_seconds counter
+        # UNIT busy_seconds seconds
+        busy_seconds_total 1.5
+        # HELP size_bytes Size
+        # TYPE size_bytes gauge
+        # UNIT size_bytes bytes
+        size_bytes{name="a"} 2.0
+        # HELP call_seconds Calls
+        # TYPE call_seconds histogram
+        # UNIT call_seconds seconds
+        call_seconds_sum{name="a"} 0.0063
+        call_seconds_count{name="a"} 3
+        call_seconds_bucket{le="0.0005",name="a"} 1
+        call_seconds_bucket{le="0.001",name="a"} 2
+        call_seconds_bucket{le="+Inf",name="a"} 3
+        # EOF
+        "##);
+        insta::assert_snapshot!(as_text(&sheet().open_metrics()), @r##"
+        # HELP rows_total Rows
+        # TYPE rows_total counter
+        rows_total{name="订单 \"a\\b\"\nc"} 3
+        # HELP busy_seconds_total Time
+        # TYPE busy_seconds_total counter
+        busy_seconds_total 1.5
+        # HELP size_bytes Size
+        # TYPE size_bytes gauge
+        size_bytes{name="a"} 2.0
+        # HELP call_seconds Calls
+        # TYPE call_seconds histogram
+        call_seconds_sum{name="a"} 0.0063
+        call_seconds_count{name="a"} 3
+        call_seconds_bucket{le="0.0005",name="a"} 1
+        call_seconds_bucket{le="0.001",name="a"} 2
+        call_seconds_bucket{le="+Inf",name="a"} 3
+        "##);
     }
 }
