@@ -104,7 +104,7 @@ enum Command {
         stay: bool,
         #[command(flatten)]
         metrics: Metrics,
-        /// How log lines are written
+        /// Write log lines for people, or an object a line
         #[arg(
             long,
             value_name = "FORMAT",

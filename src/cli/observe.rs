@@ -20,12 +20,10 @@ pub struct Metrics {
     metrics: Option<String>,
 }
 
-/// How log lines are written.
+// How log lines are written. Its variants have no comments of their own, as these would blow up the help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
-    /// For people
     Text,
-    /// One JSON object a line: ts, level, target, message, and what the line tells of
     Json,
 }
 
