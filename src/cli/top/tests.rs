@@ -157,7 +157,7 @@ fn looks(case: &Case) -> Vec<Reply> {
     let read = |name: &str| fs::read_to_string(golden().join("status").join(name)).unwrap();
     if let Some(name) = &case.recorded {
         let answers = read(name);
-        let answers = answers.lines().map(|line| reply(line));
+        let answers = answers.lines().map(reply);
         return answers.flat_map(|answer| std::iter::repeat_n(answer, 5)).collect();
     }
     let Some(name) = &case.status else { return Vec::new() };
