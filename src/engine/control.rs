@@ -217,7 +217,7 @@ fn not_for_mines(name: &str, verb: &str) -> Error {
         .advice(format!("say {instead} {name}"))
 }
 
-fn rewind_to(place: &Place) -> RewindTo {
+pub(super) fn rewind_to(place: &Place) -> RewindTo {
     match place {
         Place::Earliest => RewindTo::Start(Start::Earliest),
         Place::Now => RewindTo::Start(Start::Now),
