@@ -97,5 +97,4 @@ impl Checker<'_> {
         let code = Code::Block(Spanned::new(text.clone(), *span));
         self.hook(&code, used).map(|_| text.clone())
     }
-
 }

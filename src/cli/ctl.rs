@@ -11,6 +11,7 @@ use lode::lang::verb::Verb;
 use serde::Deserialize;
 
 use super::follow::Followed;
+use super::process::{current_folder, threads};
 use super::run::Stop;
 use super::{answer, exit, follow, out, screen};
 
@@ -32,8 +33,7 @@ pub struct Ctl {
 
 /// Asks, and shows the answer.
 pub fn run(ctl: Ctl) -> Result<ExitCode> {
-    let folder = std::env::current_dir()
-        .map_err(|error| Error::new(Kind::Environment, format!("there is no current folder: {error}")))?;
+    let folder = current_folder()?;
     let request = Request { command: ctl.words.join(" "), confirmed: ctl.yes, folder, parts: false };
     let mut client = Client::connect(&ctl.data)?;
     if is_followed(&request.command) {
@@ -68,9 +68,7 @@ pub fn is_followed(command: &str) -> bool {
 }
 
 fn show_parts(client: Client, request: &Request, json: bool) -> Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime =
-        runtime.map_err(|error| Error::new(Kind::Environment, format!("cannot start threads: {error}")))?;
+    let runtime = threads(Some(1))?;
     let code = runtime.block_on(async {
         let mut stop = Stop::listen()?;
         let followed = Followed::There(client.ask_in_parts(request)?);

@@ -69,7 +69,11 @@ pub async fn show(mut followed: Followed, json: bool, left: impl Future<Output =
             let part = match followed.next().await? {
                 Next::Part(part) => part,
                 Next::Last(last) => {
-                    if json { out(&serde_json::to_string(&last).unwrap_or_default())? } else { ctl::show(&last)? }
+                    if json {
+                        out(&serde_json::to_string(&last).unwrap_or_default())?
+                    } else {
+                        ctl::show(&last)?
+                    }
                     return Ok(ctl::code(&last));
                 }
             };

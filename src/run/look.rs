@@ -225,11 +225,7 @@ impl Look {
     }
 }
 
-fn tell(
-    pending: &mut Vec<Change>,
-    commit: &Arc<Commit>,
-    show: &mut Show<'_>,
-) -> ControlFlow<()> {
+fn tell(pending: &mut Vec<Change>, commit: &Arc<Commit>, show: &mut Show<'_>) -> ControlFlow<()> {
     pending.drain(..).try_for_each(|change| show(Seen { change, commit: Arc::clone(commit) }))
 }
 

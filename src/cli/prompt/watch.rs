@@ -64,7 +64,9 @@ pub fn run(session: &Session, view: &[&str]) -> Result<u8> {
 pub fn run_parts(session: &Session, request: Request) -> Result<u8> {
     session.runtime.block_on(async {
         let mut interrupt = interrupts()?;
-        let left = async { let _ = interrupt.recv().await; };
+        let left = async {
+            let _ = interrupt.recv().await;
+        };
         let shown = async { follow::show(session.side.answer_in_parts(request).await?, false, left).await };
         shown.await.or_else(|error| {
             complain(&error);

@@ -89,5 +89,11 @@ impl Chosen {
 
 /// Code by itself, which is no part of a script.
 fn hook(text: &str) -> Hook {
-    Hook { code: HookCode::Block(text.into()), file: WHERE.into(), line: 1, column: 1, modules: Arc::default() }
+    Hook {
+        code: HookCode::Block(text.into()),
+        file: WHERE.into(),
+        line: 1,
+        column: 1,
+        modules: Arc::default(),
+    }
 }

@@ -137,7 +137,8 @@ impl Running {
                     })
                     .collect();
                 if spots.len() < pipeline.inputs.len() {
-                    let what = format!("pipeline {name} reads a source itself, so that no log has what it gets");
+                    let what =
+                        format!("pipeline {name} reads a source itself, so that no log has what it gets");
                     return Err(Error::new(Kind::Refused, what)
                         .advice("add `share_mining` to its source, and its changes are in a log"));
                 }

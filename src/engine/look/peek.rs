@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use super::chosen::Chosen;
 use super::{Changes, Look, Spot};
-use crate::check::command::Place;
 use crate::engine::Engine;
-use crate::engine::control::rewind_to;
 use crate::engine::reply::Reply;
 use crate::error::{Error, Result};
 use crate::model::change::Change;
 use crate::model::position::Seq;
+use crate::model::spec::Place;
 use crate::run::look;
 use crate::run::rewind::find;
 use crate::store::LogReader;
@@ -89,7 +88,9 @@ impl Engine {
         let (name, since) = (&spot.plan.name, newest.since);
         if newest.is_cut {
             let seconds = PEEK_TIME_MAX.as_secs();
-            changes.note(format!("the log of mine {name} was looked through for {seconds} s, back to entry {since}"));
+            changes.note(format!(
+                "the log of mine {name} was looked through for {seconds} s, back to entry {since}"
+            ));
         } else if newest.seen.is_empty() {
             changes.note(format!("no change in the log of mine {name} fits; it begins with entry {since}"));
         }
@@ -122,7 +123,9 @@ impl Engine {
         let looked = look.changes(next, to, &mut choose, &mut show);
         let Ok(looked) = tokio::time::timeout(PEEK_TIME_MAX, looked).await else {
             let (name, seconds) = (&spot.plan.name, PEEK_TIME_MAX.as_secs());
-            changes.note(format!("the log of mine {name} was looked through for {seconds} s, up to entry {reached}"));
+            changes.note(format!(
+                "the log of mine {name} was looked through for {seconds} s, up to entry {reached}"
+            ));
             return Ok(());
         };
         looked?;
@@ -138,5 +141,5 @@ impl Engine {
 /// # Errors
 /// As [`find`].
 pub(super) async fn begin(log: &dyn LogReader, from: &Place) -> Result<Seq> {
-    Ok(find(log, &rewind_to(from)).await?.0)
+    Ok(find(log, from).await?.0)
 }

@@ -161,7 +161,10 @@ impl Follower {
         let log = Arc::clone(mine.log());
         let mut part = Changes::default();
         if log.epoch() != self.epoch {
-            part.note(format!("the log of mine {} was made anew; it is shown from its beginning on", self.name()));
+            part.note(format!(
+                "the log of mine {} was made anew; it is shown from its beginning on",
+                self.name()
+            ));
             self.epoch = log.epoch();
             self.next = log.stat().horizon;
         }
@@ -217,7 +220,9 @@ impl Follower {
 
     /// Follows the mine that writes the log now.
     fn take_over(&mut self, running: &Running) -> Result<()> {
-        let Some(mine) = running.mine_at(self.chosen.spot()) else { return Err(not_mined(self.chosen.spot())) };
+        let Some(mine) = running.mine_at(self.chosen.spot()) else {
+            return Err(not_mined(self.chosen.spot()));
+        };
         if self.mine.upgrade().is_none_or(|known| !Arc::ptr_eq(&known, mine)) {
             self.mine = Arc::downgrade(mine);
             self.tail = mine.hub().tail();

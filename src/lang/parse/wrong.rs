@@ -471,7 +471,9 @@ fn names(rule: Rule) -> (Kind, &'static str) {
         Rule::metric => (Thing, "a metric such as `lag 45s`"),
         Rule::command => (Thing, "a command such as `pause shop.orders`"),
         Rule::line => (Thing, "a command"),
-        Rule::asked | Rule::looked | Rule::shown | Rule::pipeline_word | Rule::about | Rule::about_word => (Thing, ""),
+        Rule::asked | Rule::looked | Rule::shown | Rule::pipeline_word | Rule::about | Rule::about_word => {
+            (Thing, "")
+        }
         Rule::assigned => (Thing, "`=`"),
         Rule::argument => (Thing, "what the command acts on"),
         Rule::block => (Thing, "settings in braces"),
