@@ -167,7 +167,7 @@ impl Asking {
     fn ask(&self, command: Option<String>, confirmed: bool) {
         let line = command.clone().unwrap_or_else(|| "status".to_owned());
         // No command of the view names a file.
-        let request = Request { command: line, confirmed, folder: PathBuf::from("/") };
+        let request = Request { command: line, confirmed, folder: PathBuf::from("/"), parts: false };
         let (side, sender) = (self.side.clone(), self.sender.clone());
         self.runtime.spawn(async move {
             let reply = side.answer(request).await;
