@@ -27,6 +27,7 @@ mod reference;
 mod secrets;
 mod settings;
 pub mod specs;
+pub mod testing;
 pub mod written;
 
 use std::path::PathBuf;
