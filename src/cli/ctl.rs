@@ -9,6 +9,7 @@ use lode::engine::socket::{Client, Request};
 use lode::error::{Error, Kind, Result};
 use serde::Deserialize;
 
+use super::process::current_folder;
 use super::{answer, exit, out, screen};
 
 #[derive(Args)]
@@ -29,8 +30,7 @@ pub struct Ctl {
 
 /// Asks, and shows the answer.
 pub fn run(ctl: Ctl) -> Result<ExitCode> {
-    let folder = std::env::current_dir()
-        .map_err(|error| Error::new(Kind::Environment, format!("there is no current folder: {error}")))?;
+    let folder = current_folder()?;
     let request = Request { command: ctl.words.join(" "), confirmed: ctl.yes, folder };
     let answer = Client::connect(&ctl.data)?.ask(&request)?;
     let reply = match reply_of(&answer) {

@@ -5,6 +5,7 @@ mod ctl;
 mod exit;
 mod help;
 mod log;
+mod process;
 mod prompt;
 mod run;
 mod screen;
@@ -243,9 +244,7 @@ fn run_script(script: &Script, data: PathBuf, stay: bool) -> Result<ExitCode> {
     make_data_dir(&data)?;
     let screen = Screen::new(&plan);
     screen.listen_to_logs();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime =
-        runtime.map_err(|error| Error::new(Kind::Environment, format!("cannot start threads: {error}")))?;
+    let runtime = process::threads(None)?;
     let outcome = runtime.block_on(run::run(&engine, plan, &screen, &data, stay));
     // A thread that is blocked in a system call does not hold up the exit.
     runtime.shutdown_background();
@@ -264,9 +263,7 @@ fn load(script: &Script, secrets: SecretsPolicy) -> Result<Checked> {
 }
 
 fn input(script: &Script, secrets: SecretsPolicy) -> Result<Input> {
-    let base_dir = std::env::current_dir()
-        .map_err(|error| Error::new(Kind::Environment, format!("there is no current folder: {error}")))?;
-    let mut input = Input { secrets, sets: script.sets.clone(), ..Input::new(base_dir) };
+    let mut input = Input { secrets, sets: script.sets.clone(), ..Input::new(process::current_folder()?) };
     for file in &script.files {
         input = if is_standard_input(file) { input.text(shown(file), read(file)?) } else { input.file(file) };
     }

@@ -12,16 +12,17 @@ use lode::engine::decisions::Decisions;
 use lode::engine::door::Door;
 use lode::engine::socket::Socket;
 use lode::engine::status::Status;
-use lode::error::{Error, Kind, Result};
+use lode::error::Result;
 use lode::plan::Plan;
 use lode::run::backoff::Backoff;
 use lode::run::mine::MineState;
 use lode::run::route::RouteState;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind};
 use tracing::warn;
 
 use super::answer;
 use super::exit;
+use super::process::listen;
 use super::screen::Screen;
 use super::summary::{self, Failures, Outcome};
 use super::units::duration;
@@ -148,9 +149,7 @@ impl Reload {
         if screen.is_terminal() {
             return Ok(Reload(None));
         }
-        let hangup = signal(SignalKind::hangup())
-            .map_err(|error| Error::new(Kind::Environment, format!("cannot listen for signals: {error}")))?;
-        Ok(Reload(Some(hangup)))
+        Ok(Reload(Some(listen(SignalKind::hangup())?)))
     }
 
     async fn asked(&mut self) {
@@ -170,10 +169,6 @@ pub struct Stop {
 impl Stop {
     /// Listens from now on.
     pub fn listen() -> Result<Stop> {
-        let listen = |kind| {
-            signal(kind)
-                .map_err(|error| Error::new(Kind::Environment, format!("cannot listen for signals: {error}")))
-        };
         Ok(Stop { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
     }
 

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use indicatif::{HumanBytes, HumanCount};
-use lode::engine::status::{MineStatus, PipelineStatus, RouteStatus, Status};
+use lode::engine::status::{MineStatus, RouteStatus, Status};
 use lode::run::mine::MineState;
 use lode::run::route::RouteState;
 
 use super::screen::{error_text, has_colors};
+use super::table::Table;
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,9 +73,9 @@ pub fn text(status: &Status, outcome: Outcome, took: Duration) -> String {
     for mine in &status.mines {
         text.push_str(&mine_line(mine));
     }
-    text.push_str(&table(&rows(status)));
-    let routes = || status.pipelines.iter().flat_map(|pipeline| &pipeline.routes);
-    let aside: u64 = routes().map(|route| route.figures.rows_aside).sum();
+    text.push_str(&routes(status));
+    let all_routes = || status.pipelines.iter().flat_map(|pipeline| &pipeline.routes);
+    let aside: u64 = all_routes().map(|route| route.figures.rows_aside).sum();
     if aside > 0 {
         let rows = if aside == 1 { "row was" } else { "rows were" };
         text.push_str(&format!(
@@ -82,7 +83,7 @@ pub fn text(status: &Status, outcome: Outcome, took: Duration) -> String {
             HumanCount(aside)
         ));
     }
-    if outcome == Outcome::Stopped && routes().any(|route| is_behind(route, status)) {
+    if outcome == Outcome::Stopped && all_routes().any(|route| is_behind(route, status)) {
         text.push_str("Not everything that was mined is delivered; the next run delivers the rest.\n");
     }
     let seconds = took.as_secs_f64();
@@ -111,26 +112,25 @@ fn is_behind(route: &RouteStatus, status: &Status) -> bool {
     mines.any(|mine| route.mine.as_ref() == Some(&mine.name) && route.figures.next.0 < mine.head)
 }
 
-const HEAD: [&str; 7] = ["pipeline", "source", "sink", "read", "delivered", "rows written", ""];
-/// The columns from here to the last are numbers, which stand on the right.
-const NUMBERS: std::ops::Range<usize> = 3..6;
-
-/// One row of the table for each route.
-fn rows(status: &Status) -> Vec<[String; HEAD.len()]> {
-    let row = |pipeline: &PipelineStatus, route: &RouteStatus| {
-        let figures = &route.figures;
-        [
-            pipeline.name.clone(),
-            route.source.clone(),
-            route.sink.clone(),
-            HumanCount(figures.changes_read).to_string(),
-            HumanCount(figures.changes_delivered).to_string(),
-            HumanCount(figures.rows_written).to_string(),
-            state_text(&route.state),
-        ]
-    };
-    let pipelines = status.pipelines.iter();
-    pipelines.flat_map(|pipeline| pipeline.routes.iter().map(move |route| row(pipeline, route))).collect()
+/// A table with one row for each route.
+fn routes(status: &Status) -> String {
+    let head = ["pipeline", "source", "sink", ">read", ">delivered", ">rows written", ""];
+    let mut table = Table::new(&head);
+    for pipeline in &status.pipelines {
+        for route in &pipeline.routes {
+            let figures = &route.figures;
+            table.row(vec![
+                pipeline.name.clone(),
+                route.source.clone(),
+                route.sink.clone(),
+                HumanCount(figures.changes_read).to_string(),
+                HumanCount(figures.changes_delivered).to_string(),
+                HumanCount(figures.rows_written).to_string(),
+                state_text(&route.state),
+            ]);
+        }
+    }
+    table.text(None)
 }
 
 /// What is to be said of a route that did not end as it should.
@@ -145,18 +145,4 @@ fn state_text(state: &RouteState) -> String {
         | RouteState::Starting
         | RouteState::Running => String::new(),
     }
-}
-
-fn table(rows: &[[String; HEAD.len()]]) -> String {
-    let head = HEAD.map(str::to_owned);
-    let all = || std::iter::once(&head).chain(rows);
-    let width = |column: usize| all().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<_> = (0..HEAD.len()).map(width).collect();
-    let line = |row: &[String; HEAD.len()]| {
-        let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| {
-            if NUMBERS.contains(&column) { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
-        });
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
-    };
-    all().map(line).collect()
 }

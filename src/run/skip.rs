@@ -3,14 +3,13 @@
 //! A skip is kept in a small file of the route until a cursor lies behind it: lode may be killed between the decision and
 //! that cursor, and the change would come again.
 
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
 use crate::model::position::{Cursor, LogEpoch, Position, Seq};
+use crate::run::state_file;
 
 /// Skips that may wait at one time: each is a failure that somebody looked at.
 const SKIPS_MAX: usize = 1000;
@@ -103,41 +102,21 @@ impl Skips {
     }
 
     fn read(&self) -> Result<Vec<Skip>> {
-        let json = match fs::read(&self.file) {
-            Ok(json) => json,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(failed("read", &self.file, error)),
-        };
-        serde_json::from_slice(&json).map_err(|error| {
-            Error::new(Kind::Corrupt, format!("{} is not what lode wrote there", self.file.display()))
-                .advice("delete the file: the pipeline then fails once more on what it was to leave out")
-                .caused_by(error)
-        })
+        let read = state_file::read(&self.file).map_err(|error| match error.kind() {
+            Kind::Corrupt => {
+                error.advice("delete the file: the pipeline then fails once more on what it was to leave out")
+            }
+            _ => error,
+        });
+        Ok(read?.unwrap_or_default())
     }
 
     fn write(&self, skips: &[Skip]) -> Result<()> {
-        let folder = self.file.parent().unwrap_or(Path::new("."));
-        let done = || -> std::io::Result<()> {
-            if skips.is_empty() {
-                fs::remove_file(&self.file)?;
-            } else {
-                fs::create_dir_all(folder)?;
-                let new = self.file.with_extension("new");
-                let mut file = File::create(&new)?;
-                file.write_all(&serde_json::to_vec(skips)?)?;
-                file.sync_data()?;
-                fs::rename(&new, &self.file)?;
-            }
-            File::open(folder)?.sync_all()
-        };
-        done().map_err(|error| failed("write", &self.file, error))
+        match skips {
+            [] => state_file::remove(&self.file),
+            skips => state_file::write(&self.file, &skips),
+        }
     }
-}
-
-fn failed(doing: &str, path: &Path, error: std::io::Error) -> Error {
-    Error::new(Kind::Environment, format!("cannot {doing} {}: {error}", path.display()))
-        .advice("make room, or give lode the right to read and write there")
-        .caused_by(error)
 }
 
 #[cfg(test)]

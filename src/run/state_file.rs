@@ -35,16 +35,35 @@ pub fn write<T: Serialize>(path: &Path, value: &T) -> Result<()> {
     off_the_workers(|| replace(path, &bytes)).map_err(|error| failed("write", path, error))
 }
 
+/// Removes the file. When it returns Ok, it is gone for good.
+///
+/// # Errors
+/// `Environment` when it cannot be removed, or is not there.
+pub fn remove(path: &Path) -> Result<()> {
+    off_the_workers(|| {
+        fs::remove_file(path)?;
+        sync_folder(path)
+    })
+    .map_err(|error| failed("write", path, error))
+}
+
 fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
+    fs::create_dir_all(folder_of(path))?;
     let mut fresh = path.as_os_str().to_owned();
     fresh.push(".new");
     let mut file = File::create(&fresh)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&fresh, path)?;
-    File::open(folder)?.sync_all()
+    sync_folder(path)
+}
+
+fn sync_folder(path: &Path) -> std::io::Result<()> {
+    File::open(folder_of(path))?.sync_all()
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("."))
 }
 
 /// Disks may be slow: where there are several workers, the others take over this one's tasks.

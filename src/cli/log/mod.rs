@@ -20,7 +20,7 @@ use lode::plan::Plan;
 use lode::store::LogReader;
 
 use self::choice::{Chosen, Start};
-use super::{Script, exit, help, show_findings};
+use super::{Script, exit, help, process, show_findings};
 
 /// What to do with a log.
 #[derive(Subcommand)]
@@ -102,9 +102,7 @@ pub struct Which {
 
 /// Does what was asked, and tells how it went.
 pub fn run(command: LogCommand) -> Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime =
-        runtime.map_err(|error| Error::new(Kind::Environment, format!("cannot start threads: {error}")))?;
+    let runtime = process::threads(None)?;
     let outcome = runtime.block_on(async {
         match command {
             LogCommand::Peek { which, chosen, from, limit, json } => {

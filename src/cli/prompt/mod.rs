@@ -28,7 +28,7 @@ use self::editor::{LineEditor, Typed};
 use self::names::NamesWatch;
 use self::side::{Asked, Side};
 use self::words::Word;
-use super::{complain, ctl, exit, out, screen};
+use super::{complain, ctl, exit, out, process, screen};
 
 const PROMPT: &str = "lode> ";
 
@@ -46,9 +46,7 @@ pub struct Attach {
 pub fn attach(attach: Attach) -> Result<ExitCode> {
     // Whether there is one is said at once.
     drop(Client::connect(&attach.data)?);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    let runtime =
-        runtime.map_err(|error| Error::new(Kind::Environment, format!("cannot start threads: {error}")))?;
+    let runtime = process::threads(Some(1))?;
     let session = Session::new(Side::There(attach.data), runtime.handle().clone())?;
     let outcome = match is_interactive() {
         true => session.open().and_then(Prompt::run).map(|()| exit::OK),
@@ -78,9 +76,7 @@ impl Session {
     /// # Errors
     /// `Environment` when there is no current folder.
     pub fn new(side: Side, runtime: Handle) -> Result<Session> {
-        let folder = std::env::current_dir()
-            .map_err(|error| Error::new(Kind::Environment, format!("there is no current folder: {error}")))?;
-        Ok(Session { side, runtime, folder })
+        Ok(Session { side, runtime, folder: process::current_folder()? })
     }
 
     /// Opens a prompt on the terminal.

@@ -17,11 +17,12 @@ use lode::plan::Plan;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use rustyline::ExternalPrinter;
 use tokio::runtime::Handle;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::SignalKind;
 use tokio::sync::oneshot;
 
 use super::side::Side;
 use super::{Session, is_interactive};
+use crate::cli::process::{self, listen};
 use crate::cli::run::{self, DRAIN, Stop};
 use crate::cli::screen::Screen;
 use crate::cli::summary::{self, Failures, Outcome};
@@ -55,9 +56,7 @@ pub fn repl(repl: Repl) -> Result<ExitCode> {
     let Some(model) = show(&checked) else { return Ok(ExitCode::from(exit::SCRIPT)) };
     let plan = engine.plan(model);
     make_data_dir(&repl.data)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime =
-        runtime.map_err(|error| Error::new(Kind::Environment, format!("cannot start threads: {error}")))?;
+    let runtime = process::threads(None)?;
     let outcome = runtime.block_on(run(&engine, plan, &repl, runtime.handle().clone()));
     // A thread that is blocked in a system call, or in a line that is typed, does not hold up the exit.
     runtime.shutdown_background();
@@ -111,10 +110,6 @@ async fn leave(
     failures: &mut Failures,
     mut prompt: oneshot::Receiver<Result<u8>>,
 ) -> Result<u8> {
-    let listen = |kind| {
-        signal(kind)
-            .map_err(|error| Error::new(Kind::Environment, format!("cannot listen for signals: {error}")))
-    };
     let (mut terminate, mut hangup) = (listen(SignalKind::terminate())?, listen(SignalKind::hangup())?);
     let mut interrupt = listen(SignalKind::interrupt())?;
     let is_interactive = is_interactive();

@@ -10,9 +10,10 @@ use lode::engine::reply::Reply;
 use lode::engine::socket::{Client, Request};
 use lode::error::{Error, Kind, Result};
 use tokio::runtime::Handle;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind};
 
 use crate::cli::ctl::reply_of;
+use crate::cli::process::listen;
 
 /// The one who answers.
 #[derive(Clone)]
@@ -92,7 +93,6 @@ impl Side {
 }
 
 /// Ctrl-C, while no line is read: there it is a key.
-pub fn interrupts() -> Result<tokio::signal::unix::Signal> {
-    signal(SignalKind::interrupt())
-        .map_err(|error| Error::new(Kind::Environment, format!("cannot listen for signals: {error}")))
+pub fn interrupts() -> Result<Signal> {
+    listen(SignalKind::interrupt())
 }
