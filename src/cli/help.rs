@@ -48,6 +48,16 @@ Examples:
 
 Nothing is connected. Exit codes: 0 done, 2 the script has errors.";
 
+pub const TEST: &str = "\
+Examples:
+    lode test shop.lode                    runs every test \"…\" of … { … } of the script
+    lode test tests/*.lode --filter refund only those with `refund` in their name
+    lode test --json shop.lode             for CI
+
+Nothing is connected, and no secret is needed: what a test gives goes through the stages of its pipeline, and what would \
+come to the sinks is compared with what it expects.
+Exit codes: 0 every test passes, 1 one fails, 2 the script has errors, or --filter chooses no test.";
+
 pub const RUN: &str = "\
 Examples:
     lode run shop.lode                     go; run it again, and it goes on where it stopped

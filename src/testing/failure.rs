@@ -1,0 +1,67 @@
+//! Why a test fails, shown at its place.
+
+use crate::check::testing::{ExpectedChange, Test};
+use crate::lang::codes::Code;
+use crate::lang::diagnostic::Diagnostic;
+use crate::lang::span::{SourceMap, Span};
+use crate::run::stages::{StageCause, StageError};
+
+use super::bench::{Arrival, Bench};
+use super::compare::written;
+
+/// A failure at a line of the test.
+pub(super) fn at(test: &Test, span: Span, what: &str) -> Diagnostic {
+    Diagnostic::new(Code::E0601, span, format!("\"{}\" fails: {what}", test.name.node))
+}
+
+/// Another change came than the expected one.
+pub(super) fn other(test: &Test, span: Span, expected: &ExpectedChange, difference: String) -> Diagnostic {
+    at(test, span, &format!("another change came to {}", expected.target)).note(difference)
+}
+
+/// Nothing came.
+pub(super) fn none(test: &Test, span: Span, expected: &ExpectedChange, bench: &Bench) -> Diagnostic {
+    let finding = at(test, span, &format!("nothing came to {}", expected.target));
+    match (bench.given(), bench.peek()) {
+        (0, _) => finding.help("give a change before this line: given insert …"),
+        (_, Some(elsewhere)) => finding.note(format!("what came elsewhere: {}", written(elsewhere))),
+        (given, None) => {
+            let changes = if given == 1 { "change" } else { "changes" };
+            finding.note(format!("{given} {changes} given so far, and what came of them was expected before this line"))
+        }
+    }
+}
+
+/// Something came that should not.
+pub(super) fn unexpected(test: &Test, span: Span, got: &Arrival) -> Diagnostic {
+    at(test, span, &format!("a change came to {}", got.target)).note(written(got))
+}
+
+/// A stage refused a change that the test gave at `span`.
+pub(super) fn refused(test: &Test, span: Span, error: &StageError, sources: &SourceMap) -> Diagnostic {
+    let (place, what) = match &*error.cause {
+        StageCause::Hook(error) => {
+            let source = sources.iter().find(|(_, file)| is_file(file.name(), &error.file)).map(|(id, _)| id);
+            let place = source.and_then(|source| sources.word_at(source, error.line, error.column));
+            (place, error.message.clone())
+        }
+        cause => (None, cause.to_string()),
+    };
+    let finding = at(test, span, &format!("a stage refuses this change: {what}"));
+    let finding = match place {
+        Some(place) => finding.related(place, "here"),
+        None => finding,
+    };
+    let finding = finding.note(
+        "the table has the columns of the rows that the test gives; one that a row leaves out is absent from it",
+    );
+    match error.advice() {
+        Some(advice) => finding.help(advice),
+        None => finding,
+    }
+}
+
+/// Whether a file of the sources is the one that a hook's error names: a module by its path, a script as it was named.
+fn is_file(name: &str, file: &str) -> bool {
+    name == file || (file.starts_with('/') && std::path::Path::new(file).ends_with(name))
+}
