@@ -47,7 +47,10 @@ fn scripts() {
         let tests = said["tests"].as_array().expect("a list");
         let failed = tests.iter().filter(|test| !test["passed"].as_bool().expect("a yes or no"));
         assert_eq!(said["failed"].as_u64(), Some(failed.clone().count() as u64));
-        assert_eq!(shown.matches("\nFAIL  ").count() + usize::from(shown.starts_with("FAIL  ")), failed.clone().count());
+        assert_eq!(
+            shown.matches("\nFAIL  ").count() + usize::from(shown.starts_with("FAIL  ")),
+            failed.clone().count()
+        );
         for test in failed {
             let line = test["failure"]["line"].as_u64().expect("a failure has a place");
             assert!(line > test["line"].as_u64().expect("a test has a place"), "{test}");
@@ -93,8 +96,14 @@ fn tests_of_the_documents_pass_and_the_wrong_one_fails() {
             let findings = render(&checked.diagnostics, &checked.sources, false);
             let model = checked.model.unwrap_or_else(|| panic!("{script}\n{findings}"));
             let report = lode::testing::run(&model, &checked.sources, &System, None);
-            let failures: Vec<_> = report.outcomes.iter().filter_map(|outcome| outcome.failure.clone()).collect();
-            assert_eq!(!failures.is_empty(), is_failing, "{script}\n{}", render(&failures, &checked.sources, false));
+            let failures: Vec<_> =
+                report.outcomes.iter().filter_map(|outcome| outcome.failure.clone()).collect();
+            assert_eq!(
+                !failures.is_empty(),
+                is_failing,
+                "{script}\n{}",
+                render(&failures, &checked.sources, false)
+            );
             passed += report.passed();
         }
     }

@@ -6,11 +6,10 @@ use super::connections::{Connections, Declared, Role};
 use super::cron::Cron;
 use super::hooks::HookUse;
 use super::mining::Mines;
-use super::model::{
-    Action, Alert, Measure, Metric, MetricUnit, Pipeline, Schedule, Subject, When,
-};
+use super::model::{Action, Alert, Measure, Metric, MetricUnit, Pipeline, Schedule, Subject, When};
 use super::names::Names;
 use super::testing::Test;
+use crate::hook::act::Occasion;
 use crate::lang::ast::{self, Slot, Statement, Value, Verb};
 use crate::lang::codes::Code;
 use crate::lang::diagnostic::{Diagnostic, did_you_mean};
@@ -70,7 +69,7 @@ impl<'a> Checker<'a> {
             None => Some(None),
             Some(of) => self.subject_slot(of, scope).map(Some),
         };
-        let action = self.action(&alert.action, scope);
+        let action = self.action(&alert.action, Occasion::Alert, scope);
         // A duration that cannot be read was reported by the parser.
         let hold = alert.hold.as_ref().map_or(Some(std::time::Duration::ZERO), |hold| hold.as_duration());
         Some(Alert { metric: metric?.0, limit: limit??, hold: hold?, of: of?, action: action? })
@@ -180,13 +179,18 @@ impl<'a> Checker<'a> {
                 None
             }
         };
-        let action = self.action(&schedule.action, scope);
+        let action = self.action(&schedule.action, Occasion::Schedule, scope);
         Some(Schedule { when: when?, action: action? })
     }
 
-    fn action(&mut self, slot: &Slot<ast::Action>, scope: &Scope<'_, 'a>) -> Option<Action> {
+    fn action(
+        &mut self,
+        slot: &Slot<ast::Action>,
+        occasion: Occasion,
+        scope: &Scope<'_, 'a>,
+    ) -> Option<Action> {
         match slot {
-            Slot::Given(ast::Action::Code(code)) => self.hook(code, HookUse::Act).map(Action::Hook),
+            Slot::Given(ast::Action::Code(code)) => self.hook(code, HookUse::Act(occasion)).map(Action::Hook),
             Slot::Given(ast::Action::Command(command)) => {
                 self.command(command, scope.names, &scope.known()).map(Action::Command)
             }

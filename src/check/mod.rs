@@ -30,6 +30,7 @@ pub mod specs;
 pub mod testing;
 pub mod written;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use crate::error::{Error, Kind, Result};
@@ -48,6 +49,9 @@ pub use secrets::SecretsPolicy;
 use connections::Connections;
 use model::NotYet;
 use names::Names;
+
+/// The kind of connections that mail is sent by.
+const MAIL: &str = "smtp";
 
 /// After so many findings further ones are left out: they would hardly say anything new.
 pub const FINDINGS_MAX: usize = 500;
@@ -163,6 +167,8 @@ pub fn check(input: &Input, kinds: &Kinds, outside: &dyn Outside) -> Checked {
         diagnostics,
         masks: Vec::new(),
         not_yet: Vec::new(),
+        mail_connections: Vec::new(),
+        mentioned: BTreeSet::new(),
     };
     let model = checker.model();
     let Checker { mut diagnostics, masks, .. } = checker;
@@ -185,6 +191,10 @@ struct Checker<'a> {
     /// Places of secrets in the texts.
     masks: Vec<Span>,
     not_yet: Vec<NotYet>,
+    /// Names of connections that mail is sent by.
+    mail_connections: Vec<String>,
+    /// Those of them that hooks name.
+    mentioned: BTreeSet<String>,
 }
 
 impl<'a> Checker<'a> {
@@ -193,7 +203,12 @@ impl<'a> Checker<'a> {
         let mut connections = Connections::declare(self, &names);
         let mines = self.mines(&names, &mut connections);
         let pipelines = self.pipelines(&names, &mut connections, &mines);
+        self.mail_connections =
+            connections.names(|kind| kind.name == MAIL).into_iter().map(str::to_owned).collect();
         let control = self.control(&names, &connections, &mines, &pipelines);
+        for name in std::mem::take(&mut self.mentioned) {
+            connections.make(&name, self);
+        }
         Model {
             connections: connections.used(),
             mines: mines.used(),

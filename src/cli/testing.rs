@@ -16,17 +16,20 @@ pub fn test(script: &Script, filter: Option<&str>, json: bool) -> Result<ExitCod
     // Nothing is connected, so that secrets which are not there are nothing to warn of.
     checked.diagnostics.retain(Diagnostic::is_error);
     if json && checked.has_errors() {
-        let findings: Value = serde_json::from_str(&to_json(&checked.diagnostics, &checked.sources)).unwrap_or_default();
+        let findings: Value =
+            serde_json::from_str(&to_json(&checked.diagnostics, &checked.sources)).unwrap_or_default();
         out(&pretty(&json!({ "findings": findings })))?;
         return Ok(ExitCode::from(exit::SCRIPT));
     }
     let Some(model) = show(&checked) else { return Ok(ExitCode::from(exit::SCRIPT)) };
     let report = testing::run(model, &checked.sources, &System, filter);
-    let render = |failure: &Diagnostic| render(std::slice::from_ref(failure), &checked.sources, screen::has_colors());
+    let render =
+        |failure: &Diagnostic| render(std::slice::from_ref(failure), &checked.sources, screen::has_colors());
     if json {
         let outcome = |outcome: &Outcome| {
             let place = checked.sources.locate(outcome.name.span);
-            let (file, line) = place.map_or((String::new(), 0), |(name, place)| (name.to_string(), place.line));
+            let (file, line) =
+                place.map_or((String::new(), 0), |(name, place)| (name.to_string(), place.line));
             let failure = outcome.failure.as_ref().and_then(|failure| {
                 let one = to_json(std::slice::from_ref(failure), &checked.sources);
                 serde_json::from_str::<Vec<Value>>(&one).ok()?.pop()
@@ -44,7 +47,7 @@ pub fn test(script: &Script, filter: Option<&str>, json: bool) -> Result<ExitCod
             match failure {
                 None => out(&format!("ok    {pipeline}: {}", name.node))?,
                 Some(failure) => {
-                    out(&format!("FAIL  {pipeline}: {}\n\n{}", name.node, render(failure)))?;
+                    out(&format!("FAIL  {pipeline}: {}\n\n{}\n", name.node, render(failure)))?;
                 }
             }
         }

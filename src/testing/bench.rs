@@ -21,6 +21,7 @@ const FIRST_MS: i64 = 1_767_225_600_000;
 pub(super) struct Bench {
     routes: Vec<Route>,
     given: u64,
+    arrived: u64,
 }
 
 struct Route {
@@ -61,7 +62,7 @@ impl Bench {
                 arrived: VecDeque::new(),
             });
         }
-        Ok(Bench { routes, given: 0 })
+        Ok(Bench { routes, given: 0, arrived: 0 })
     }
 
     /// Sends a change that a test gives through all routes.
@@ -102,6 +103,7 @@ impl Bench {
                     (Some((connection, _)), Some(table)) => format!("{connection}.{table}"),
                     _ => format!("\"{}\"", route.label),
                 };
+                self.arrived += 1;
                 route.arrived.push_back(Arrival { target, table, change });
             }
         }
@@ -118,8 +120,8 @@ impl Bench {
         self.routes.iter().find_map(|route| route.arrived.front())
     }
 
-    /// How many changes were given.
-    pub fn given(&self) -> u64 {
-        self.given
+    /// How many changes were given, and how many came to sinks.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.given, self.arrived)
     }
 }

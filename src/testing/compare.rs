@@ -49,7 +49,8 @@ pub(super) fn difference(expected: &ExpectedChange, got: &Arrival) -> Option<Str
 /// A change that came, as a test would expect it.
 pub(super) fn written(got: &Arrival) -> String {
     let row = got.change.row().map(|row| others(row, &[])).unwrap_or_default();
-    let cells: Vec<_> = row.iter().take(OTHERS_MAX).map(|(name, value)| format!("{name} = {value}")).collect();
+    let cells: Vec<_> =
+        row.iter().take(OTHERS_MAX).map(|(name, value)| format!("{name} = {value}")).collect();
     let more = if row.len() > OTHERS_MAX { ", …" } else { "" };
     format!("{} {} {{ {}{more} }}", got.change.op.as_str(), got.target, cells.join(", "))
 }
@@ -63,7 +64,8 @@ fn value(row: &Row, name: &str) -> Option<Cell> {
 /// The columns of a row that are there and not named.
 fn others(row: &Row, named: &[(String, Cell)]) -> Vec<(String, String)> {
     let columns = row.schema.columns.iter().zip(row.view().values());
-    let unnamed = columns.filter(|(column, _)| !named.iter().any(|(name, _)| name.eq_ignore_ascii_case(&column.name)));
+    let unnamed =
+        columns.filter(|(column, _)| !named.iter().any(|(name, _)| name.eq_ignore_ascii_case(&column.name)));
     unnamed.filter_map(|(column, value)| Some((column.name.clone(), short(&shown(&value?))))).collect()
 }
 
@@ -99,7 +101,8 @@ impl Difference {
     }
 
     pub fn text(&self) -> String {
-        let widest = |at: usize| self.lines.iter().map(|line| measure_text_width(&line[at])).max().unwrap_or(0);
+        let widest =
+            |at: usize| self.lines.iter().map(|line| measure_text_width(&line[at])).max().unwrap_or(0);
         let widths = [widest(0), widest(1), widest(2), 0];
         let line = |line: &[String; 4]| {
             let cells = line.iter().zip(widths).map(|(cell, width)| {

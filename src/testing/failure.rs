@@ -22,13 +22,17 @@ pub(super) fn other(test: &Test, span: Span, expected: &ExpectedChange, differen
 /// Nothing came.
 pub(super) fn none(test: &Test, span: Span, expected: &ExpectedChange, bench: &Bench) -> Diagnostic {
     let finding = at(test, span, &format!("nothing came to {}", expected.target));
-    match (bench.given(), bench.peek()) {
-        (0, _) => finding.help("give a change before this line: given insert …"),
-        (_, Some(elsewhere)) => finding.note(format!("what came elsewhere: {}", written(elsewhere))),
-        (given, None) => {
-            let changes = if given == 1 { "change" } else { "changes" };
-            finding.note(format!("{given} {changes} given so far, and what came of them was expected before this line"))
-        }
+    let changes = |count| if count == 1 { "1 change".to_owned() } else { format!("{count} changes") };
+    match (bench.counts(), bench.peek()) {
+        ((0, _), _) => finding.help("give a change before this line: given insert …"),
+        (_, Some(elsewhere)) => finding.note(format!("this came elsewhere: {}", written(elsewhere))),
+        ((given, 0), None) => finding
+            .note(format!("{} given before this line, and the stages let nothing through", changes(given))),
+        ((given, arrived), None) => finding.note(format!(
+            "{} given before this line; what came of them, {}, was expected before",
+            changes(given),
+            changes(arrived)
+        )),
     }
 }
 
@@ -52,9 +56,7 @@ pub(super) fn refused(test: &Test, span: Span, error: &StageError, sources: &Sou
         Some(place) => finding.related(place, "here"),
         None => finding,
     };
-    let finding = finding.note(
-        "the table has the columns of the rows that the test gives; one that a row leaves out is absent from it",
-    );
+    let finding = finding.note("a row of a test has the columns that it names, and no others");
     match error.advice() {
         Some(advice) => finding.help(advice),
         None => finding,

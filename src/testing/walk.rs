@@ -24,8 +24,9 @@ pub(super) fn run(
     let (Some(pipeline), Some(plan)) = (pipeline, plan.pipelines.get(&test.pipeline)) else {
         return Err(failure::at(test, test.name.span, "there is no such pipeline"));
     };
-    let bench = Bench::new(pipeline, plan)
-        .map_err(|error| failure::at(test, test.name.span, &format!("its pipeline does not compile: {error}")))?;
+    let bench = Bench::new(pipeline, plan).map_err(|error| {
+        failure::at(test, test.name.span, &format!("its pipeline does not compile: {error}"))
+    })?;
     let mut walk = Walk { test, sources, bench, refused: None };
     for step in &test.steps {
         walk.step(&step.node, step.span)?;
@@ -81,9 +82,11 @@ impl Walk<'_> {
         match self.refused.take() {
             None => Err(failure::at(self.test, span, "no stage refused the change before this line")),
             Some((error, _)) if error.to_string().contains(text) => Ok(()),
-            Some((error, given)) => Err(failure::at(self.test, span, "the change was refused by another error")
-                .related(given, "this change")
-                .note(error.cause.to_string())),
+            Some((error, given)) => {
+                Err(failure::at(self.test, span, "the change was refused by another error")
+                    .related(given, "this change")
+                    .note(error.cause.to_string()))
+            }
         }
     }
 

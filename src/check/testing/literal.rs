@@ -82,7 +82,8 @@ fn called(call: &Call) -> Result<Value<'static>, String> {
 }
 
 fn json(written: &Written) -> Result<serde_json::Value, String> {
-    let list = |values: &[Spanned<Written>]| values.iter().map(|value| json(value)).collect::<Result<_, String>>();
+    let list =
+        |values: &[Spanned<Written>]| values.iter().map(|value| json(value)).collect::<Result<_, String>>();
     let pair = |setting: &Setting| Ok((setting.key.node.clone(), json(&setting.value)?));
     Ok(match written {
         Written::Block(settings) => {
@@ -90,8 +91,9 @@ fn json(written: &Written) -> Result<serde_json::Value, String> {
         }
         Written::List(values) => serde_json::Value::Array(list(values)?),
         Written::Text(text) => serde_json::Value::String(text.clone()),
-        Written::Number(number) if number.unit.is_empty() => serde_json::from_str(&number.digits)
-            .map_err(|_| format!("`{number}` is no number of JSON"))?,
+        Written::Number(number) if number.unit.is_empty() => {
+            serde_json::from_str(&number.digits).map_err(|_| format!("`{number}` is no number of JSON"))?
+        }
         Written::Word(word) if word == "null" => serde_json::Value::Null,
         Written::Word(word) if word == "true" => true.into(),
         Written::Word(word) if word == "false" => false.into(),
@@ -117,14 +119,16 @@ fn plain_decimal(text: &str) -> Option<BigDecimal> {
 }
 
 /// The value as a column of this type holds it; `None` where it does not fit exactly.
-pub(crate) fn fit(value: &Value<'_>, ty: &ColumnType) -> Option<Value<'static>> {
+pub(super) fn fit(value: &Value<'_>, ty: &ColumnType) -> Option<Value<'static>> {
     let value = value.clone().into_owned();
     if value.is_null() {
         return Some(value);
     }
-    let whole = || i128::from_str(&plain_number(&value)?.normalized().with_scale(0).to_string()).ok().filter(
-        |whole| plain_number(&value).is_some_and(|number| number == BigDecimal::from(*whole)),
-    );
+    let whole = || {
+        i128::from_str(&plain_number(&value)?.normalized().with_scale(0).to_string())
+            .ok()
+            .filter(|whole| plain_number(&value).is_some_and(|number| number == BigDecimal::from(*whole)))
+    };
     Some(match (ty, &value) {
         (ColumnType::Bool, Value::Bool(_)) => value,
         (ColumnType::Int { .. }, _) => match (i64::try_from(whole()?), u64::try_from(whole()?)) {
@@ -220,19 +224,25 @@ pub(crate) fn same(expected: &Value<'_>, got: &Value<'_>) -> bool {
     }
     match (expected, got) {
         (Value::Text(text), Value::Date(at)) => parse_date(text) == Some(*at),
-        (Value::Text(text), Value::DateTime(at)) => parse_datetime(text).is_some_and(|text| instant(text) == instant(*at)),
+        (Value::Text(text), Value::DateTime(at)) => {
+            parse_datetime(text).is_some_and(|text| instant(text) == instant(*at))
+        }
         (Value::Text(text), Value::Timestamp(at)) => match at.micros {
             None => text.starts_with("0000-00-00"),
             some => parse_timestamp(text).is_some_and(|text| text.micros == some),
         },
-        (Value::Text(text), Value::Time(span)) => parse_time(text).is_some_and(|text| text.micros == span.micros),
+        (Value::Text(text), Value::Time(span)) => {
+            parse_time(text).is_some_and(|text| text.micros == span.micros)
+        }
         (Value::DateTime(one), Value::DateTime(other)) => instant(*one) == instant(*other),
         (Value::Timestamp(one), Value::Timestamp(other)) => one.micros == other.micros,
         (Value::Time(one), Value::Time(other)) => one.micros == other.micros,
-        (Value::Json(one) | Value::Text(one), Value::Json(other)) => match (parse_json(one), parse_json(other)) {
-            (Some(one), Some(other)) => one == other,
-            _ => one == other,
-        },
+        (Value::Json(one) | Value::Text(one), Value::Json(other)) => {
+            match (parse_json(one), parse_json(other)) {
+                (Some(one), Some(other)) => one == other,
+                _ => one == other,
+            }
+        }
         (one, other) => one == other,
     }
 }

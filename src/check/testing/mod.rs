@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::literal::Cell;
-pub(crate) use self::literal::{fit, same, shown};
+pub(crate) use self::literal::{same, shown};
 
 use self::rows::{Draft, Named, wrong};
 use super::Checker;
@@ -18,6 +18,7 @@ use super::control::Scope;
 use super::hooks::HookUse;
 use super::model::{Measure, Metric, MetricUnit, Pipeline, Sink, Stage, Subject};
 use super::names::table_label;
+use crate::hook::act::Occasion;
 use crate::lang::ast::{self, Fact, Slot, Spanned, Step as Written, Target, Value};
 use crate::lang::codes::Code;
 use crate::lang::diagnostic::{Diagnostic, did_you_mean};
@@ -157,7 +158,8 @@ impl<'a> Checker<'a> {
         let name = match &test.of {
             Slot::Given(name) => name,
             Slot::Hole(hole) => {
-                let finding = Diagnostic::new(Code::E0501, hole.span, "the name of a pipeline is missing here");
+                let finding =
+                    Diagnostic::new(Code::E0501, hole.span, "the name of a pipeline is missing here");
                 self.report(finding.help(format!("write one of {}", scope.pipeline_names().join(", "))));
                 return None;
             }
@@ -189,7 +191,10 @@ impl<'a> Checker<'a> {
                 let table = match target {
                     Slot::Given(Target::Table(table)) => table,
                     Slot::Given(Target::Path(path)) => {
-                        self.report(misfit(path.span, "a change is given to a table").help("write for example shop.orders"));
+                        self.report(
+                            misfit(path.span, "a change is given to a table")
+                                .help("write for example shop.orders"),
+                        );
                         return None;
                     }
                     Slot::Hole(hole) => return self.missing_table(hole.span),
@@ -222,7 +227,10 @@ impl<'a> Checker<'a> {
             }
             Fact::Metric { metric, value: Some(value), .. } if metric.node == "log" => {
                 let Value::Text(path) = &value.node else {
-                    self.report(misfit(value.span, "the file of a log is a text").help("write given log \"recorded.jsonl\""));
+                    self.report(
+                        misfit(value.span, "the file of a log is a text")
+                            .help("write given log \"recorded.jsonl\""),
+                    );
                     return None;
                 };
                 Some(Some(Draught::Ready(Step::Log(self.scripts.absolute(path, value.span)))))
@@ -271,7 +279,10 @@ impl<'a> Checker<'a> {
                 match metric.as_str() {
                     "error" => Some(Step::ExpectError(text)),
                     effect @ ("notify" | "log") => {
-                        let parts = vec![("text".to_owned(), Cell::Value(crate::model::value::Value::Text(text.into())))];
+                        let parts = vec![(
+                            "text".to_owned(),
+                            Cell::Value(crate::model::value::Value::Text(text.into())),
+                        )];
                         Some(Step::ExpectAct(ExpectedAct { act: effect.to_owned(), parts }))
                     }
                     _ => self.not_expected(metric),
@@ -284,7 +295,7 @@ impl<'a> Checker<'a> {
                 Some(Step::ExpectAct(ExpectedAct { act: name.node.clone(), parts }))
             }
             Fact::Hook { path, facts } => {
-                self.hook(&ast::Code::Hook(path.clone()), HookUse::Act)?;
+                self.hook(&ast::Code::Hook(path.clone()), HookUse::Act(Occasion::Alert))?;
                 let parts = plain(self.cells(facts.entries().iter(), scope)?);
                 let act = format!("{}::{}", path.module.node, path.function.node);
                 Some(Step::ExpectAct(ExpectedAct { act, parts }))
@@ -300,10 +311,20 @@ impl<'a> Checker<'a> {
 
     fn not_expected<T>(&mut self, word: &ast::Name) -> Option<T> {
         let finding = misfit(word.span, format!("`{}` cannot be expected", word.node));
+        if Metric::ALL.iter().any(|metric| metric.as_str() == word.node) {
+            self.report(
+                finding.help(
+                    "give it, and expect what it causes: a hook such as alerts::page, or what that does",
+                ),
+            );
+            return None;
+        }
         let known = EXPECTED.iter().chain(&EFFECTS).copied().chain(["error", "nothing"]);
         self.report(match did_you_mean(word, known) {
             Some(near) if near != word.node => finding.suggest(word.span, near, "did you mean this one?"),
-            _ => finding.help("expect a change, nothing, error \"text\", a hook such as alerts::page, or what a hook does"),
+            _ => finding.help(
+                "expect a change, nothing, error \"text\", a hook such as alerts::page, or what a hook does",
+            ),
         });
         None
     }
@@ -377,11 +398,13 @@ impl<'a> Checker<'a> {
         pipeline: &Pipeline,
     ) -> Option<(String, Vec<usize>, Option<String>)> {
         let sinks = pipeline.flow.sinks();
-        let (written, span, table, fits): (_, _, _, Box<dyn Fn(&Sink) -> bool>) = match target {
+        type Fits = Box<dyn Fn(&Sink) -> bool>;
+        let (written, span, table, fits): (_, _, _, Fits) = match target {
             Slot::Hole(hole) => return self.missing_table(hole.span),
             Slot::Given(Target::Path(path)) => {
                 let label = path.node.clone();
-                (label.clone(), path.span, None, Box::new(move |sink: &Sink| sink.connection.is_none() && sink.label == label))
+                let fits = move |sink: &Sink| sink.connection.is_none() && sink.label == label;
+                (format!("\"{}\"", path.node), path.span, None, Box::new(fits))
             }
             Slot::Given(Target::Table(table)) => {
                 let patterns = self.patterns(table)?;
@@ -404,7 +427,7 @@ impl<'a> Checker<'a> {
                 None => format!("\"{}\"", sink.label),
             });
             let labels = labels.collect::<Vec<_>>().join(", ");
-            let what = format!("`{}` does not write `{written}`", pipeline.name);
+            let what = format!("`{}` does not write `{}`", pipeline.name, written.trim_matches('"'));
             self.report(misfit(span, what).help(format!("it writes {labels}")));
             return None;
         }
@@ -420,7 +443,11 @@ impl<'a> Checker<'a> {
         let mut is_whole = true;
         for setting in settings {
             if let Some((first, _)) = cells.iter().find(|(name, _)| name.node == setting.key.node) {
-                let finding = Diagnostic::new(Code::E0302, setting.key.span, format!("`{}` is given twice", setting.key.node));
+                let finding = Diagnostic::new(
+                    Code::E0302,
+                    setting.key.span,
+                    format!("`{}` is given twice", setting.key.node),
+                );
                 self.report(finding.related(first.span, "the first one").help("remove one of them"));
                 is_whole = false;
                 continue;
@@ -466,8 +493,12 @@ impl<'a> Checker<'a> {
         let (metric, _) = self.metric(&Slot::Given(name.clone()))?;
         let measure = match (metric.unit(), value.map(|value| &value.node)) {
             (MetricUnit::YesNo, None) => Some(None),
-            (MetricUnit::Count, Some(Value::Number(number))) => number.as_integer().map(Measure::Count).map(Some),
-            (MetricUnit::Time, Some(Value::Number(number))) => number.as_duration().map(Measure::Time).map(Some),
+            (MetricUnit::Count, Some(Value::Number(number))) => {
+                number.as_integer().map(Measure::Count).map(Some)
+            }
+            (MetricUnit::Time, Some(Value::Number(number))) => {
+                number.as_duration().map(Measure::Time).map(Some)
+            }
             (MetricUnit::Size, Some(Value::Number(number))) => number.as_size().map(Measure::Size).map(Some),
             _ => None,
         };
@@ -478,7 +509,11 @@ impl<'a> Checker<'a> {
                 MetricUnit::Time => " 45s",
                 MetricUnit::Size => " 20GiB",
             };
-            let finding = Diagnostic::new(Code::E0506, value.map_or(span, |value| value.span), format!("this is no value of `{}`", name.node));
+            let finding = Diagnostic::new(
+                Code::E0506,
+                value.map_or(span, |value| value.span),
+                format!("this is no value of `{}`", name.node),
+            );
             self.report(finding.help(format!("write given {}{example}", name.node)));
             return None;
         };
@@ -508,8 +543,11 @@ impl<'a> Checker<'a> {
                     let (draft, table) = (&mut drafts[at], &schemas[at]);
                     let changed = draft.change(table, &Spanned::new(op, span), &row, before.as_deref());
                     let (before, after) = self.found(changed)?;
-                    let connection = drafts[at].connection.clone();
-                    Step::Change(GivenChange { connection, op, table: Arc::clone(table), before, after })
+                    let connection = draft.connection.clone();
+                    // As in a source, a change and its rows are of one table.
+                    let row = after.as_ref().or(before.as_ref());
+                    let table = Arc::clone(row.map_or(table, |row| &row.schema));
+                    Step::Change(GivenChange { connection, op, table, before, after })
                 }
             };
             ready.push(Spanned::new(step, span));

@@ -35,8 +35,13 @@ pub(super) struct Draft {
     columns: Vec<DraftColumn>,
     key: Option<Vec<ast::Name>>,
     /// The rows that the source has at this place of the test.
-    rows: Vec<Vec<Option<Value<'static>>>>,
+    rows: Vec<Cells>,
+    /// The tables that rows have, by the columns that are in them.
+    shapes: Vec<(Vec<bool>, Arc<TableSchema>)>,
 }
+
+/// What a row says of each column of its table; `None` where it leaves one out.
+type Cells = Vec<Option<Cell>>;
 
 struct DraftColumn {
     name: String,
@@ -44,11 +49,20 @@ struct DraftColumn {
     is_declared: bool,
     /// Where its type comes from.
     seen: Option<Span>,
+    /// Whether a stage names it: then every row has it.
+    is_mentioned: bool,
 }
 
 impl Draft {
     pub fn new(connection: &str, name: TableName) -> Draft {
-        Draft { connection: connection.to_owned(), name, columns: Vec::new(), key: None, rows: Vec::new() }
+        Draft {
+            connection: connection.to_owned(),
+            name,
+            columns: Vec::new(),
+            key: None,
+            rows: Vec::new(),
+            shapes: Vec::new(),
+        }
     }
 
     /// Takes up `given table shop.orders { key = [id], amount = "decimal(10,2)" }`.
@@ -58,8 +72,11 @@ impl Draft {
             match &setting.value.node {
                 ast::Value::List(columns) if name.node == "key" => {
                     let column = |value: &Spanned<ast::Value>| match &value.node {
-                        ast::Value::Word(word) | ast::Value::Text(word) => Ok(Spanned::new(word.clone(), value.span)),
-                        _ => Err(wrong(value.span, "a key is a list of columns").help("write key = [order_id, line]")),
+                        ast::Value::Word(word) | ast::Value::Text(word) => {
+                            Ok(Spanned::new(word.clone(), value.span))
+                        }
+                        _ => Err(wrong(value.span, "a key is a list of columns")
+                            .help("write key = [order_id, line]")),
                     };
                     self.key = Some(columns.iter().map(column).collect::<Result<_, _>>()?);
                 }
@@ -69,7 +86,7 @@ impl Draft {
                             .help("write it as MySQL does: \"bigint\", \"decimal(10,2)\", \"varchar(40)\", \"datetime(6)\""));
                     };
                     let column = self.column(name);
-                    *column = DraftColumn { ty: Some(ty), is_declared: true, seen: Some(span), name: name.node.clone() };
+                    (column.ty, column.is_declared, column.seen) = (Some(ty), true, Some(span));
                 }
                 _ => {
                     return Err(wrong(span, "the type of a column is missing here")
@@ -115,14 +132,20 @@ impl Draft {
 
     /// Takes up a column that only a stage names.
     pub fn mention(&mut self, name: &str) {
-        self.column(&Spanned::new(name.to_owned(), NOWHERE));
+        self.column(&Spanned::new(name.to_owned(), NOWHERE)).is_mentioned = true;
     }
 
     fn column(&mut self, name: &ast::Name) -> &mut DraftColumn {
         let known = self.columns.iter().position(|column| column.name.eq_ignore_ascii_case(name));
         let at = known.unwrap_or_else(|| {
             let name = name.node.clone();
-            self.columns.push(DraftColumn { name, ty: None, is_declared: false, seen: None });
+            self.columns.push(DraftColumn {
+                name,
+                ty: None,
+                is_declared: false,
+                seen: None,
+                is_mentioned: false,
+            });
             self.columns.len() - 1
         });
         &mut self.columns[at]
@@ -130,14 +153,17 @@ impl Draft {
 
     /// The table, once every row was seen.
     pub fn schema(&self) -> Result<Arc<TableSchema>, Diagnostic> {
-        let place = |name: &str| self.columns.iter().position(|column| column.name.eq_ignore_ascii_case(name));
+        let place =
+            |name: &str| self.columns.iter().position(|column| column.name.eq_ignore_ascii_case(name));
         let primary_key = match &self.key {
             None => place("id").map(|at| at as u16).into_iter().collect(),
             Some(names) => {
-                let column = |name: &ast::Name| match place(name) {
+                let column = |name: &ast::Name| {
+                    match place(name) {
                     Some(at) => Ok(at as u16),
                     None => Err(wrong(name.span, format!("the table has no column `{}`", name.node))
                         .help("a table has the columns of the rows that are given, and those that `given table` declares")),
+                }
                 };
                 names.iter().map(column).collect::<Result<Vec<u16>, _>>()?
             }
@@ -152,66 +178,82 @@ impl Draft {
     }
 
     /// The row before and after a change that is given, and what the source has from then on.
+    ///
+    /// A row has the columns that it names, and its table has no others: so it is whole, as the rows of a source are.
     pub fn change(
         &mut self,
-        schema: &Arc<TableSchema>,
+        table: &TableSchema,
         op: &Spanned<Op>,
         row: &[Named],
         before: Option<&[Named]>,
     ) -> Result<(Option<Row>, Option<Row>), Diagnostic> {
-        let cells = cells(schema, row)?;
-        let old_cells = before.map(|before| self::cells(schema, before)).transpose()?;
-        let encode = |cells: Vec<Option<Value<'static>>>| {
-            let missing = schema.primary_key.iter().find(|at| cells[usize::from(**at)].as_ref().is_none_or(Value::is_null));
-            if let Some(at) = missing {
-                let column = &schema.columns[usize::from(*at)].name;
-                return Err(wrong(op.span, format!("the row has no value for `{column}`, the table's key"))
-                    .help(format!("add {column} = …")));
-            }
-            let row = Row::encode(Arc::clone(schema), &cells);
-            let row = row.map_err(|unfit| unfit_column(op.span, schema, unfit.0))?;
-            Ok((row, cells))
-        };
+        let cells = cells(table, row)?;
+        let old_cells = before.map(|before| self::cells(table, before)).transpose()?;
         Ok(match op.node {
             Op::Truncate => {
                 self.rows.clear();
                 (None, None)
             }
             Op::Insert => {
-                let (row, cells) = encode(cells)?;
+                let row = self.encode(table, &cells, op.span)?;
                 self.rows.push(cells);
                 (None, Some(row))
             }
             Op::Delete => {
-                let known = self.find(schema, &cells);
-                let (row, _) = encode(overlay(known.map(|at| self.rows.remove(at)), cells))?;
-                (Some(row), None)
+                let known = self.find(table, &cells).map(|at| self.rows.remove(at));
+                let row = overlay(known, cells);
+                (Some(self.encode(table, &row, op.span)?), None)
             }
             Op::Update => {
-                let known = self.find(schema, old_cells.as_ref().unwrap_or(&cells));
+                let known = self.find(table, old_cells.as_ref().unwrap_or(&cells));
                 if known.is_none() && old_cells.is_none() {
                     return Err(wrong(op.span, "this updates a row that was not given before")
                         .note("an update changes the columns that it names of the row that was given before with the same key")
                         .help("give the insert first, or what the row was: before = { … }"));
                 }
                 let known = known.map(|at| self.rows.remove(at));
-                // What only the new row says of a column was so before, too.
-                let old = match (known, old_cells) {
-                    (known, None) => overlay(known, Vec::new()),
-                    (Some(known), Some(old)) => overlay(Some(known), old),
-                    (None, Some(old)) => overlay(Some(cells.clone()), old),
-                };
+                let old = overlay(known, old_cells.unwrap_or_else(|| vec![None; table.columns.len()]));
                 let new = overlay(Some(old.clone()), cells);
-                let (old, _) = encode(old)?;
-                let (new, cells) = encode(new)?;
-                self.rows.push(cells);
-                (Some(old), Some(new))
+                // What only the new row says of a column was so before, too.
+                let old = overlay(Some(new.clone()), old);
+                let rows = (self.encode(table, &old, op.span)?, self.encode(table, &new, op.span)?);
+                self.rows.push(new);
+                (Some(rows.0), Some(rows.1))
             }
         })
     }
 
+    fn encode(&mut self, table: &TableSchema, cells: &Cells, span: Span) -> Result<Row, Diagnostic> {
+        let is_there = |at: usize| matches!(&cells[at], Some(Cell::Value(value)) if !value.is_null());
+        if let Some(at) = table.primary_key.iter().map(|at| usize::from(*at)).find(|at| !is_there(*at)) {
+            let column = &table.columns[at].name;
+            return Err(wrong(span, format!("the row has no value for `{column}`, the table's key"))
+                .help(format!("add {column} = …")));
+        }
+        let has: Vec<bool> = cells
+            .iter()
+            .zip(&self.columns)
+            .map(|(cell, column)| cell.is_some() || column.is_mentioned)
+            .collect();
+        let values = cells.iter().zip(&has).filter(|(_, has)| **has).map(|(cell, _)| match cell {
+            Some(Cell::Value(value)) => Some(value.clone()),
+            Some(Cell::Absent) => None,
+            // A stage names this column, and the test does not care for it.
+            None => Some(Value::Null),
+        });
+        let values: Vec<_> = values.collect();
+        let known = self.shapes.iter().find(|(shape, _)| *shape == has).map(|(_, schema)| Arc::clone(schema));
+        let schema = known.unwrap_or_else(|| {
+            let schema = Arc::new(shaped(table, &has));
+            self.shapes.push((has, Arc::clone(&schema)));
+            schema
+        });
+        let row = Row::encode(Arc::clone(&schema), &values);
+        row.map_err(|unfit| unfit_column(span, &schema.columns[unfit.0]))
+    }
+
     /// The row that was given before with this key.
-    fn find(&self, schema: &TableSchema, cells: &[Option<Value<'static>>]) -> Option<usize> {
+    fn find(&self, schema: &TableSchema, cells: &Cells) -> Option<usize> {
         let key = || schema.primary_key.iter().map(|at| usize::from(*at));
         if schema.primary_key.is_empty() {
             return None;
@@ -221,29 +263,45 @@ impl Draft {
 }
 
 /// The cells of `under` where `over` has none.
-fn overlay(under: Option<Vec<Option<Value<'static>>>>, over: Vec<Option<Value<'static>>>) -> Vec<Option<Value<'static>>> {
-    let Some(under) = under else { return over };
-    if over.is_empty() {
-        return under;
+fn overlay(under: Option<Cells>, over: Cells) -> Cells {
+    match under {
+        Some(under) => over.into_iter().zip(under).map(|(over, under)| over.or(under)).collect(),
+        None => over,
     }
-    over.into_iter().zip(under).map(|(over, under)| over.or(under)).collect()
 }
 
-/// A cell for each column of the table.
-fn cells(schema: &TableSchema, row: &[Named]) -> Result<Vec<Option<Value<'static>>>, Diagnostic> {
-    let mut cells = vec![None; schema.columns.len()];
+/// The table with those columns only that a row has; the key is among them.
+fn shaped(table: &TableSchema, has: &[bool]) -> TableSchema {
+    let place = |column: usize| has[..column].iter().filter(|has| **has).count() as u16;
+    let columns = table.columns.iter().zip(has).filter(|(_, has)| **has);
+    TableSchema {
+        name: table.name.clone(),
+        columns: columns.map(|(column, _)| column.clone()).collect(),
+        primary_key: table.primary_key.iter().map(|at| place(usize::from(*at))).collect(),
+        unique_keys: Vec::new(),
+    }
+}
+
+/// A cell for each column of the table that the row names.
+fn cells(table: &TableSchema, row: &[Named]) -> Result<Cells, Diagnostic> {
+    let mut cells = vec![None; table.columns.len()];
     for (name, cell) in row {
-        let Some(at) = schema.column(name) else { continue };
-        let Cell::Value(value) = &cell.node else { continue };
-        cells[at] = Some(literal::fit(value, &schema.columns[at].ty).ok_or_else(|| unfit_column(cell.span, schema, at))?);
+        let Some(at) = table.column(name) else { continue };
+        cells[at] = Some(match &cell.node {
+            Cell::Absent => Cell::Absent,
+            Cell::Value(value) => {
+                let column = &table.columns[at];
+                Cell::Value(literal::fit(value, &column.ty).ok_or_else(|| unfit_column(cell.span, column))?)
+            }
+        });
     }
     Ok(cells)
 }
 
-fn unfit_column(span: Span, schema: &TableSchema, column: usize) -> Diagnostic {
-    let column = &schema.columns[column];
-    let finding = wrong(span, format!("column `{}` cannot hold this value", column.name));
-    finding.note(format!("its type is {}", types::text(&column.ty))).help("write another value, or declare the type: given table … { … }")
+fn unfit_column(span: Span, column: &Column) -> Diagnostic {
+    wrong(span, format!("column `{}` cannot hold this value", column.name))
+        .note(format!("its type is {}", types::text(&column.ty)))
+        .help("write another value, or declare the type: given table … { … }")
 }
 
 fn written_name(connection: &str, name: &TableName) -> String {

@@ -42,7 +42,10 @@ pub(super) fn parse(text: &str) -> Option<ColumnType> {
         _ if unsigned => None,
         "float" => Some(ColumnType::Float),
         "double" => Some(ColumnType::Double),
-        "bit" => u8::try_from(size(1)?).ok().filter(|w| (1..=64).contains(w)).map(|width| ColumnType::Bit { width }),
+        "bit" => u8::try_from(size(1)?)
+            .ok()
+            .filter(|w| (1..=64).contains(w))
+            .map(|width| ColumnType::Bit { width }),
         "year" => Some(ColumnType::Year),
         "date" => Some(ColumnType::Date),
         "datetime" => Some(ColumnType::DateTime { fsp: digits()? }),
@@ -167,7 +170,16 @@ mod tests {
             assert_eq!(parse(&self::text(&ty)).as_ref(), Some(&ty), "{text}, as it is shown");
             assert_eq!(parse(text), Some(ty), "{text}");
         }
-        for wrong in ["", "integr", "varchar", "decimal(70,2)", "datetime(7)", "varchar(10", "date unsigned", "enum(a)"] {
+        for wrong in [
+            "",
+            "integr",
+            "varchar",
+            "decimal(70,2)",
+            "datetime(7)",
+            "varchar(10",
+            "date unsigned",
+            "enum(a)",
+        ] {
             assert_eq!(parse(wrong), None, "{wrong}");
         }
     }

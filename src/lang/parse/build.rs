@@ -251,9 +251,11 @@ impl<'t> Builder<'t> {
     fn fact(&mut self, pair: Pair<'_, Rule>) -> Option<Fact> {
         let rule = pair.as_rule();
         let span = self.span(&pair);
+        let has = |rule| pair.clone().into_inner().any(|part| part.as_rule() == rule);
+        let (more, only) = (has(Rule::kw_more), has(Rule::kw_only));
         let mut parts = Parts::of(pair);
         Some(match rule {
-            Rule::nothing => Fact::Nothing { more: parts.next_if(&[Rule::kw_more]).is_some() },
+            Rule::nothing => Fact::Nothing { more },
             Rule::ran => Fact::Hook { path: self.hook(parts.next()?)?, facts: self.settings(&mut parts)? },
             Rule::command | Rule::asked => Fact::Command(Spanned::new(self.command(parts)?, span)),
             Rule::effect => {
@@ -265,7 +267,6 @@ impl<'t> Builder<'t> {
                     Rule::text => Some(Target::Path(builder.text(pair))),
                     _ => Some(Target::Table(builder.spanned_tables(pair)?)),
                 })?;
-                let only = parts.next_if(&[Rule::kw_only]).is_some();
                 Fact::Change { op, target, only, row: self.settings(&mut parts)? }
             }
             _ => {
