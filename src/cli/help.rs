@@ -13,6 +13,7 @@ A script says what is connected; Rhai in braces says what is computed:
 Try it:
     lode check shop.lode      every mistake at once, and what to type instead
     lode plan  shop.lode      what is read once, and who reads it
+    lode test  shop.lode      what its tests say, without a server
     lode run   shop.lode      go; Ctrl-C delivers what was read and stops
     lode log peek shop        the newest changes that were mined
     lode ctl status           how the lode that runs is doing

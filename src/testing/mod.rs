@@ -21,6 +21,8 @@
 //! # }
 //! ```
 
+#![allow(clippy::result_large_err, reason = "a finding is made once and moved to the report")]
+
 mod bench;
 mod compare;
 mod failure;

@@ -106,7 +106,7 @@ fn parse_json(text: &str) -> Option<serde_json::Value> {
 }
 
 fn hex(text: &str) -> Option<Vec<u8>> {
-    if !text.is_ascii() || text.len() % 2 != 0 {
+    if !text.is_ascii() || !text.len().is_multiple_of(2) {
         return None;
     }
     (0..text.len() / 2).map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok()).collect()
@@ -125,9 +125,9 @@ pub(super) fn fit(value: &Value<'_>, ty: &ColumnType) -> Option<Value<'static>> 
         return Some(value);
     }
     let whole = || {
-        i128::from_str(&plain_number(&value)?.normalized().with_scale(0).to_string())
-            .ok()
-            .filter(|whole| plain_number(&value).is_some_and(|number| number == BigDecimal::from(*whole)))
+        let number = plain_number(&value)?;
+        let whole = number.with_scale(0);
+        if whole == number { i128::from_str(&whole.to_plain_string()).ok() } else { None }
     };
     Some(match (ty, &value) {
         (ColumnType::Bool, Value::Bool(_)) => value,
@@ -147,7 +147,7 @@ pub(super) fn fit(value: &Value<'_>, ty: &ColumnType) -> Option<Value<'static>> 
             let digits = scaled.as_bigint_and_exponent().0.magnitude().to_string();
             let fits = scaled == number
                 && digits.trim_start_matches('0').len() <= usize::from(*precision)
-                && !(*unsigned && number < BigDecimal::from(0));
+                && !(*unsigned && number < 0);
             fits.then(|| Value::Decimal(Cow::Owned(scaled.to_plain_string())))?
         }
         (ColumnType::Float, Value::Float(_)) | (ColumnType::Double, Value::Double(_)) => value,
