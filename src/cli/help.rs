@@ -156,6 +156,22 @@ Examples:
 
 Logs are only read: a mine may be writing meanwhile, and nothing is taken, cut or repaired.";
 
+pub const LOG_RECORD: &str = "\
+Examples:
+    lode log record shop -o recorded.jsonl                 the 100 newest changes
+    lode log record shop --table orders --limit 20 -o recorded.jsonl
+    lode log record shop --from -1h --where 'row.total > 100' -o recorded.jsonl
+    lode log record shop --mask --plain state -o recorded.jsonl
+    lode log record shop --mask-with MASK_SECRET -o recorded.jsonl
+
+The file has one JSON object a line: the tables with their columns, and the changes. A test gives them to its pipeline with \
+given log \"recorded.jsonl\".
+
+--mask makes every letter and digit of texts, binary data and documents another one of its kind. The same text always has \
+the same mask, so that keys keep their relations. Numbers, dates and words of ENUM and SET stay, and so do columns \
+that --plain names. Look through the file before it leaves the house.
+Exit codes: 0 done, 1 the log cannot be read, 2 the arguments are wrong, 3 something outside is missing.";
+
 pub const LOG_PEEK: &str = "\
 Examples:
     lode log peek shop                     the 10 newest changes

@@ -26,7 +26,12 @@
 mod bench;
 mod compare;
 mod failure;
+mod mask;
+mod recording;
 mod walk;
+
+pub use self::mask::Mask;
+pub use self::recording::{Recorder, read};
 
 use crate::check::{Model, Outside};
 use crate::lang::ast::Spanned;

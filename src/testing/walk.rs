@@ -1,7 +1,10 @@
 //! One test, line by line.
 
+use std::path::Path;
+
 use super::bench::Bench;
-use super::{compare, failure};
+use super::{compare, failure, read};
+use crate::check::model::{Input, Pipeline};
 use crate::check::testing::{GivenChange, Step, Test};
 use crate::check::{Model, Outside};
 use crate::lang::diagnostic::Diagnostic;
@@ -18,7 +21,7 @@ pub(super) fn run(
     model: &Model,
     plan: &Plan,
     sources: &SourceMap,
-    _outside: &dyn Outside,
+    outside: &dyn Outside,
 ) -> Result<(), Diagnostic> {
     let pipeline = model.pipelines.iter().find(|pipeline| pipeline.name == test.pipeline);
     let (Some(pipeline), Some(plan)) = (pipeline, plan.pipelines.get(&test.pipeline)) else {
@@ -27,7 +30,7 @@ pub(super) fn run(
     let bench = Bench::new(pipeline, plan).map_err(|error| {
         failure::at(test, test.name.span, &format!("its pipeline does not compile: {error}"))
     })?;
-    let mut walk = Walk { test, sources, bench, refused: None };
+    let mut walk = Walk { test, pipeline, sources, outside, bench, refused: None };
     for step in &test.steps {
         walk.step(&step.node, step.span)?;
     }
@@ -36,7 +39,9 @@ pub(super) fn run(
 
 struct Walk<'a> {
     test: &'a Test,
+    pipeline: &'a Pipeline,
     sources: &'a SourceMap,
+    outside: &'a dyn Outside,
     bench: Bench,
     /// The change that was given last, when a stage refused it and the test has not said yet that it expects so.
     refused: Option<(StageError, Span)>,
@@ -67,7 +72,8 @@ impl Walk<'_> {
                 None => Ok(()),
             },
             Step::ExpectError(_) => Ok(()),
-            Step::Log(_) | Step::Figure(_) | Step::ExpectAct(_) => {
+            Step::Log(path) => self.log(path, span),
+            Step::Figure(_) | Step::ExpectAct(_) => {
                 Err(failure::at(self.test, span, "this version does not run this line"))
             }
         }
@@ -76,6 +82,34 @@ impl Walk<'_> {
     fn give(&mut self, change: &GivenChange) -> Result<(), StageError> {
         let GivenChange { connection, op, table, before, after } = change;
         self.bench.give(connection, *op, table, before.clone(), after.clone())
+    }
+
+    /// Gives the changes of a recording that are of the pipeline's tables.
+    fn log(&mut self, path: &Path, span: Span) -> Result<(), Diagnostic> {
+        let failed = |what: &str| failure::at(self.test, span, what);
+        let text = self.outside.read(path).map_err(|error| {
+            failed(&format!("{} cannot be read: {error}", path.display()))
+                .help("make it: lode log record shop --table orders -o recorded.jsonl")
+        })?;
+        let changes = read(&text).map_err(|error| failed(&format!("{}: {error}", path.display())))?;
+        let mut given = 0;
+        for change in changes {
+            let name = change.table.name.clone();
+            let reads = |input: &&Input| input.tables.contains(&name.database, &name.table);
+            let Some(input) = self.pipeline.inputs.iter().find(reads) else { continue };
+            given += 1;
+            let line = change.seq.0 + 1;
+            if let Err(error) = self.bench.pass(&input.connection.name, change) {
+                let finding = failure::refused(self.test, span, &error, self.sources);
+                return Err(finding.note(format!("change {line} of the recording, {}", error.key)));
+            }
+        }
+        if given == 0 {
+            let read: Vec<_> = self.pipeline.inputs.iter().map(|input| input.tables.to_string()).collect();
+            return Err(failed("the recording has no change of a table that the pipeline reads")
+                .note(format!("it reads {}", read.join(", "))));
+        }
+        Ok(())
     }
 
     fn error(&mut self, text: &str, span: Span) -> Result<(), Diagnostic> {

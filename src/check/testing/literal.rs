@@ -119,7 +119,7 @@ fn plain_decimal(text: &str) -> Option<BigDecimal> {
 }
 
 /// The value as a column of this type holds it; `None` where it does not fit exactly.
-pub(super) fn fit(value: &Value<'_>, ty: &ColumnType) -> Option<Value<'static>> {
+pub(crate) fn fit(value: &Value<'_>, ty: &ColumnType) -> Option<Value<'static>> {
     let value = value.clone().into_owned();
     if value.is_null() {
         return Some(value);

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::literal::Cell;
-pub(crate) use self::literal::{same, shown};
+pub(crate) use self::literal::{fit, same, shown};
+pub(crate) use self::types::{parse as type_parse, text as type_text};
 
 use self::rows::{Draft, Named, wrong};
 use super::Checker;

@@ -3,7 +3,7 @@
 use crate::model::schema::ColumnType;
 
 /// Reads a type; `None` when there is none of this name, or its sizes make no sense.
-pub(super) fn parse(text: &str) -> Option<ColumnType> {
+pub(crate) fn parse(text: &str) -> Option<ColumnType> {
     let text = text.trim();
     let lower = text.to_ascii_lowercase();
     let (text, lower, unsigned) = match lower.strip_suffix(" unsigned") {
@@ -64,6 +64,7 @@ pub(super) fn parse(text: &str) -> Option<ColumnType> {
         "mediumblob" => Some(ColumnType::Blob { bytes: 16_777_215 }),
         "longblob" => Some(ColumnType::Blob { bytes: u32::MAX }),
         "json" => Some(ColumnType::Json),
+        "geometry" => Some(ColumnType::Geometry),
         "enum" => labels(sizes?).map(|labels| ColumnType::Enum { labels }),
         "set" => labels(sizes?).filter(|labels| labels.len() <= 64).map(|labels| ColumnType::Set { labels }),
         _ => None,
@@ -71,7 +72,7 @@ pub(super) fn parse(text: &str) -> Option<ColumnType> {
 }
 
 /// The type as MySQL writes it.
-pub(super) fn text(ty: &ColumnType) -> String {
+pub(crate) fn text(ty: &ColumnType) -> String {
     let sign = |unsigned: bool| if unsigned { " unsigned" } else { "" };
     let digits = |fsp: u8| if fsp > 0 { format!("({fsp})") } else { String::new() };
     let words = |labels: &[String]| {
