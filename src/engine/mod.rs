@@ -8,9 +8,11 @@ pub mod door;
 mod identity;
 pub mod kinds;
 pub mod logs;
+pub mod metrics;
 mod mines;
 mod opening;
 pub mod pipelines;
+pub mod readiness;
 pub mod registry;
 mod reload;
 pub mod reply;
@@ -59,6 +61,8 @@ pub struct Engine {
     events: Events,
     claims: Arc<Claims>,
     audit: Audit,
+    /// When it was made, milliseconds since 1970 UTC.
+    began_ms: i64,
     /// The scripts that run, to be read again.
     input: std::sync::Mutex<Option<Input>>,
     running: Arc<Mutex<Running>>,
@@ -70,6 +74,8 @@ struct Running {
     plan: Plan,
     /// What the script says.
     script: Plan,
+    /// Whether a plan was carried out.
+    has_begun: bool,
     /// What was decided by commands; `None` until it was read.
     decisions: Option<Decisions>,
     mines: BTreeMap<String, RunningMine>,
@@ -102,7 +108,8 @@ impl Engine {
         let audit = Audit::new(data_dir.join("state"));
         let (clock, events, claims) = (Clock::default(), Events::default(), Arc::default());
         let (input, running) = (std::sync::Mutex::default(), Arc::default());
-        Engine { registry, data_dir, store, clock, events, claims, audit, input, running }
+        let began_ms = clock.now_ms();
+        Engine { registry, data_dir, store, clock, events, claims, audit, began_ms, input, running }
     }
 
     /// Writes the logs in the data folder with other options.
@@ -115,7 +122,7 @@ impl Engine {
     /// Takes the time of day from `clock` instead of this machine's.
     #[must_use]
     pub fn with_clock(self, clock: Clock) -> Engine {
-        Engine { clock, ..self }
+        Engine { began_ms: clock.now_ms(), clock, ..self }
     }
 
     /// Checks scripts against the kinds that this engine knows, with the files and variables of this process. All
@@ -193,6 +200,7 @@ impl Engine {
             running.pipelines.insert(name, pipeline);
         }
         running.plan = plan;
+        running.has_begun = true;
         running.hand_mines_over(former_mines);
         stop_idle_mines(running).await;
         // All tables are asked for before the first mine reads, so that they share one beginning.
