@@ -133,7 +133,8 @@ fn findings() {
 #[test]
 fn every_code_behind_syntax_has_a_golden() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/check");
-    for code in Code::ALL.iter().map(|code| code.as_str()).filter(|code| !code.starts_with("E01")) {
+    let others = |code: &&str| !code.starts_with("E01") && !code.starts_with("E06");
+    for code in Code::ALL.iter().map(|code| code.as_str()).filter(others) {
         assert!(folder.join(format!("{code}.lode")).exists(), "no golden shows {code}");
     }
 }

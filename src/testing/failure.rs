@@ -56,7 +56,6 @@ pub(super) fn refused(test: &Test, span: Span, error: &StageError, sources: &Sou
         Some(place) => finding.related(place, "here"),
         None => finding,
     };
-    let finding = finding.note("a row of a test has the columns that it names, and no others");
     match error.advice() {
         Some(advice) => finding.help(advice),
         None => finding,

@@ -72,7 +72,7 @@ impl Walk<'_> {
                 None => Ok(()),
             },
             Step::ExpectError(_) => Ok(()),
-            Step::Log(path) => self.log(path, span),
+            Step::Log { path, written } => self.log(path, written, span),
             Step::Figure(_) | Step::ExpectAct(_) => {
                 Err(failure::at(self.test, span, "this version does not run this line"))
             }
@@ -85,13 +85,13 @@ impl Walk<'_> {
     }
 
     /// Gives the changes of a recording that are of the pipeline's tables.
-    fn log(&mut self, path: &Path, span: Span) -> Result<(), Diagnostic> {
+    fn log(&mut self, path: &Path, written: &str, span: Span) -> Result<(), Diagnostic> {
         let failed = |what: &str| failure::at(self.test, span, what);
         let text = self.outside.read(path).map_err(|error| {
-            failed(&format!("{} cannot be read: {error}", path.display()))
+            failed(&format!("{written} cannot be read: {error}"))
                 .help("make it: lode log record shop --table orders -o recorded.jsonl")
         })?;
-        let changes = read(&text).map_err(|error| failed(&format!("{}: {error}", path.display())))?;
+        let changes = read(&text).map_err(|error| failed(&format!("{written}: {error}")))?;
         let mut given = 0;
         for change in changes {
             let name = change.table.name.clone();
@@ -127,7 +127,8 @@ impl Walk<'_> {
     fn nothing_refused(&mut self) -> Result<(), Diagnostic> {
         match self.refused.take() {
             None => Ok(()),
-            Some((error, span)) => Err(failure::refused(self.test, span, &error, self.sources)),
+            Some((error, span)) => Err(failure::refused(self.test, span, &error, self.sources)
+                .note("a row of a test has the columns that it names, and no others")),
         }
     }
 }

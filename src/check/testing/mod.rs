@@ -46,7 +46,12 @@ pub enum Step {
     /// `given insert shop.orders { … }`
     Change(GivenChange),
     /// `given log "recorded.jsonl"`: the changes of this file.
-    Log(PathBuf),
+    Log {
+        /// The file.
+        path: PathBuf,
+        /// As the script names it.
+        written: String,
+    },
     /// `given lag 45s for 3m`
     Figure(Figure),
     /// `expect upsert dw.orders { … }`
@@ -132,7 +137,15 @@ impl<'a> Checker<'a> {
     pub(super) fn test(&mut self, test: &ast::Test, scope: &Scope<'_, 'a>) -> Option<Test> {
         let name = self.name_of_pipeline(test, scope)?;
         // One with an error of its own is there by name only.
-        let pipeline = scope.pipelines.iter().find(|pipeline| pipeline.name == name.node)?;
+        let Some(pipeline) = scope.pipelines.iter().find(|pipeline| pipeline.name == name.node) else {
+            for step in &test.steps {
+                let (Written::Given(fact) | Written::Expect(fact)) = &step.node;
+                if let Fact::Change { target: Slot::Hole(hole), .. } = fact {
+                    self.missing_table::<()>(hole.span);
+                }
+            }
+            return None;
+        };
         let mut drafts: Vec<Draft> = Vec::new();
         let mut steps = Vec::new();
         let mut is_whole = true;
@@ -234,7 +247,10 @@ impl<'a> Checker<'a> {
                     );
                     return None;
                 };
-                Some(Some(Draught::Ready(Step::Log(self.scripts.absolute(path, value.span)))))
+                Some(Some(Draught::Ready(Step::Log {
+                    path: self.scripts.absolute(path, value.span),
+                    written: path.clone(),
+                })))
             }
             Fact::Metric { metric, value, hold, of } => {
                 let of = self.subject_of(of.as_ref(), pipeline, scope)?;

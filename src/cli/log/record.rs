@@ -1,6 +1,6 @@
 //! `lode log record`: writes changes of a log into a small file of text, for tests.
 
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -115,8 +115,12 @@ fn recorded(found: &[Seen], mask: Option<Mask>) -> Result<(Vec<u8>, String)> {
 
 /// Puts the file in its place as a whole, or writes to standard output.
 fn put(path: &Path, bytes: &[u8]) -> Result<()> {
-    let failed = |error: &dyn std::fmt::Display| {
-        Error::new(Kind::Environment, format!("cannot write {}: {error}", path.display()))
+    let failed = |error: &std::io::Error| {
+        let why = match error.kind() {
+            ErrorKind::NotFound => "there is no such folder".to_owned(),
+            _ => error.to_string(),
+        };
+        Error::new(Kind::Environment, format!("cannot write {}: {why}", path.display()))
     };
     if path.as_os_str() == "-" {
         let mut out = BufWriter::new(std::io::stdout().lock());
