@@ -4,7 +4,7 @@ mod choice;
 mod figures;
 mod peek;
 mod record;
-mod text;
+pub mod text;
 mod verify;
 
 use std::path::PathBuf;
