@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use lode::check::command::{Known, KnownMine};
-use lode::check::{Checked, Input, Outside, SecretsPolicy, Source, check, check_line, reference};
+use lode::check::{AsRead, Checked, Input, Outside, SecretsPolicy, Source, check, check_line, reference};
 use lode::engine::kinds::builtin;
 use lode::lang::codes::Code;
 use lode::lang::diagnostic::{render, to_json};
@@ -76,6 +76,7 @@ fn check_file(world: &World, name: &str, text: &str) -> Checked {
             SecretsPolicy::Optional
         },
         base_dir: "/project".into(),
+        read: AsRead::default(),
     };
     check(&input, &builtin(), world)
 }
@@ -86,6 +87,7 @@ fn check_text(text: &str, secrets: SecretsPolicy) -> Checked {
         sets: Vec::new(),
         secrets,
         base_dir: "/project".into(),
+        read: AsRead::default(),
     };
     check(&input, &builtin(), &World::new("tests/golden/check"))
 }
@@ -209,6 +211,7 @@ fn scripts_of_one_command_line_share_their_names_and_each_file_is_read_once() {
         sets: Vec::new(),
         secrets: SecretsPolicy::Required,
         base_dir: "/project".into(),
+        read: AsRead::default(),
     };
     let checked = check(&input, &builtin(), &World::new("tests/golden/check"));
     assert_eq!(checked.diagnostics, []);

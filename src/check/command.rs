@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::declared::Declared;
 use super::model::Subject;
 use super::written::{name_text, subject_text};
 use crate::lang::print::quote;
@@ -94,6 +95,18 @@ pub enum Command {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         file: Option<String>,
     },
+    /// Takes a statement out of what runs.
+    Remove {
+        /// What it declares.
+        what: Declared,
+    },
+    /// Takes back the last change of what runs.
+    Undo,
+    /// Writes what runs as one script.
+    Save {
+        /// The file, as it was named.
+        file: String,
+    },
     /// The last commands that changed something.
     Audit {
         /// How many, at the most.
@@ -151,6 +164,8 @@ pub struct Known {
     pub mines: Vec<KnownMine>,
     /// Connections that are not mined.
     pub not_mined: Vec<String>,
+    /// What the statements declare that can be taken out.
+    pub declared: Vec<Declared>,
 }
 
 /// A mine that commands can be about.
@@ -209,6 +224,9 @@ impl Command {
             Command::Skip { .. } => Verb::Skip,
             Command::Apply { .. } => Verb::Apply,
             Command::Diff { .. } => Verb::Diff,
+            Command::Remove { .. } => Verb::Remove,
+            Command::Undo => Verb::Undo,
+            Command::Save { .. } => Verb::Save,
             Command::Audit { .. } => Verb::Audit,
             Command::Help { .. } => Verb::Help,
             Command::Explain { .. } => Verb::Explain,
@@ -229,6 +247,9 @@ impl Command {
                 | Command::Rewind { .. }
                 | Command::Skip { .. }
                 | Command::Apply { .. }
+                | Command::Remove { .. }
+                | Command::Undo
+                | Command::Save { .. }
         )
     }
 }
@@ -241,7 +262,8 @@ impl fmt::Display for Command {
             of.iter().try_for_each(|subject| write!(f, " {}", subject_text(subject)))
         };
         match self {
-            Command::Mines | Command::Pipelines => Ok(()),
+            Command::Mines | Command::Pipelines | Command::Undo => Ok(()),
+            Command::Remove { what } => write!(f, " {what}"),
             Command::Status { of } | Command::Tail { of } => subjects(f, of.as_slice()),
             Command::Show { of: Subject::Mine(name) } => write!(f, " mine {name}"),
             Command::Show { of: Subject::Pipeline(name) } => write!(f, " pipeline {}", name_text(name)),
@@ -265,7 +287,9 @@ impl fmt::Display for Command {
             },
             Command::Rewind { pipeline, to } => write!(f, " {} to {to}", name_text(pipeline)),
             Command::Skip { pipeline } => write!(f, " {}", name_text(pipeline)),
-            Command::Apply { file: Some(file) } | Command::Diff { file: Some(file) } => {
+            Command::Apply { file: Some(file) }
+            | Command::Diff { file: Some(file) }
+            | Command::Save { file } => {
                 write!(f, " {}", quote(file))
             }
             Command::Audit { count: Some(count) } => write!(f, " {count}"),

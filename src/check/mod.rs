@@ -12,6 +12,7 @@ pub mod command;
 mod connections;
 mod control;
 mod cron;
+mod declared;
 mod endpoint;
 mod hooks;
 mod kinds;
@@ -24,6 +25,7 @@ mod not_yet;
 mod outside;
 mod pipelines;
 mod reference;
+mod save;
 mod secrets;
 mod settings;
 pub mod specs;
@@ -36,13 +38,15 @@ use crate::lang::diagnostic::Diagnostic;
 use crate::lang::span::{SourceMap, Span};
 
 pub use cron::Cron;
+pub use declared::{AsRead, Declared};
 pub use kinds::Kinds;
 pub use line::{CheckedLine, check_line, mine_settings};
 pub use load::{FILES_MAX, ScriptSet};
 pub use model::Model;
 pub use outside::{Outside, System};
 pub use reference::{reference, setting_page};
-pub use secrets::SecretsPolicy;
+pub use save::{Saved, save};
+pub use secrets::{SecretsPolicy, masked};
 
 use connections::Connections;
 use model::NotYet;
@@ -62,6 +66,8 @@ pub struct Input {
     pub secrets: SecretsPolicy,
     /// Absolute folder that paths on the command line, and those within a text without a file, are relative to.
     pub base_dir: PathBuf,
+    /// Files as they were read earlier, which are not read again.
+    pub read: AsRead,
 }
 
 impl Input {
@@ -73,6 +79,7 @@ impl Input {
             sets: Vec::new(),
             secrets: SecretsPolicy::Required,
             base_dir: base_dir.into(),
+            read: AsRead::default(),
         }
     }
 
@@ -87,6 +94,29 @@ impl Input {
     #[must_use]
     pub fn text(mut self, name: impl Into<String>, text: impl Into<String>) -> Input {
         self.scripts.push(Source::Text { name: name.into(), text: text.into() });
+        self
+    }
+
+    /// Adds statements that take the places of earlier ones of the same name. Paths in them are relative to `folder`.
+    #[must_use]
+    pub fn typed(mut self, text: impl Into<String>, folder: impl Into<PathBuf>) -> Input {
+        let before = self.scripts.iter().filter(|script| matches!(script, Source::Typed { .. })).count();
+        let name = format!("<typed {}>", before + 1);
+        self.scripts.push(Source::Typed { name, text: text.into(), folder: folder.into() });
+        self
+    }
+
+    /// Takes a statement out of those before.
+    #[must_use]
+    pub fn without(mut self, declared: Declared) -> Input {
+        self.scripts.push(Source::Without(declared));
+        self
+    }
+
+    /// With the files as they were when this was checked, whatever becomes of them.
+    #[must_use]
+    pub fn as_read(mut self, checked: &Checked) -> Input {
+        self.read = checked.read.clone();
         self
     }
 
@@ -110,6 +140,17 @@ pub enum Source {
         /// The text.
         text: String,
     },
+    /// Statements that take the places of earlier ones of the same name.
+    Typed {
+        /// The text's name.
+        name: String,
+        /// The text.
+        text: String,
+        /// Absolute folder that paths in it are relative to.
+        folder: PathBuf,
+    },
+    /// Takes out what an earlier statement declares. It is nothing where there is none.
+    Without(Declared),
 }
 
 /// The outcome.
@@ -121,6 +162,8 @@ pub struct Checked {
     pub diagnostics: Vec<Diagnostic>,
     /// The texts, for rendering the findings. Secrets that stand in them are masked.
     pub sources: SourceMap,
+    /// The scripts as they were read.
+    pub read: AsRead,
 }
 
 impl Checked {
@@ -171,7 +214,7 @@ pub fn check(input: &Input, kinds: &Kinds, outside: &dyn Outside) -> Checked {
         sources.mask(span);
     }
     let model = if diagnostics.iter().any(Diagnostic::is_error) { None } else { Some(model) };
-    Checked { model, diagnostics, sources }
+    Checked { model, diagnostics, sources, read: scripts.read }
 }
 
 /// What every step of checking needs, and where it leaves its findings.

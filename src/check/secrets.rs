@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::{Checker, Outside};
+use super::{Checker, Kinds, Outside};
 use crate::lang::codes::Code;
 use crate::lang::diagnostic::{Diagnostic, did_you_mean};
 use crate::lang::span::Span;
 use crate::model::secret::Secret;
+use crate::model::spec::{SettingSpec, SettingType};
 
 /// Whether secrets must be there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +111,17 @@ fn read_file(path: &Path, outside: &dyn Outside) -> Result<String, String> {
         "" => Err(format!("the file {} is empty", path.display())),
         secret => Ok(secret.to_owned()),
     }
+}
+
+/// A text in the language with stars in place of secrets that are written into it.
+pub fn masked(text: &str, kinds: &Kinds) -> String {
+    mask_secrets(text, &secret_keys(kinds))
+}
+
+/// The keys of all settings that are secrets.
+pub(super) fn secret_keys(kinds: &Kinds) -> BTreeSet<&'static str> {
+    let secret = |spec: &&SettingSpec| spec.ty == SettingType::Secret;
+    kinds.setting_lists().flat_map(|list| list.iter().filter(secret)).map(|spec| spec.key).collect()
 }
 
 /// The text with stars in place of everything that looks like a secret written into it: passwords within URLs,

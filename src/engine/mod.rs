@@ -14,6 +14,8 @@ pub mod pipelines;
 pub mod registry;
 mod reload;
 pub mod reply;
+mod saving;
+mod scripts;
 pub mod socket;
 pub mod status;
 mod tables;
@@ -30,6 +32,7 @@ use self::audit::Audit;
 use self::decisions::Decisions;
 use self::identity::part_from_twins;
 use self::registry::Registry;
+use self::scripts::Scripts;
 use self::status::Status;
 use crate::check::{self, Checked, Input, Model, System};
 use crate::error::{Error, Kind, Result};
@@ -59,8 +62,10 @@ pub struct Engine {
     events: Events,
     claims: Arc<Claims>,
     audit: Audit,
-    /// The scripts that run, to be read again.
-    input: std::sync::Mutex<Option<Input>>,
+    /// The scripts that run, and what they were before.
+    scripts: std::sync::Mutex<Scripts>,
+    /// Held by whoever changes the scripts, so that nobody's change is lost.
+    changing: Mutex<()>,
     running: Arc<Mutex<Running>>,
 }
 
@@ -101,8 +106,8 @@ impl Engine {
         let store = Arc::new(Embedded::new(data_dir.join("logs"), Options::default()));
         let audit = Audit::new(data_dir.join("state"));
         let (clock, events, claims) = (Clock::default(), Events::default(), Arc::default());
-        let (input, running) = (std::sync::Mutex::default(), Arc::default());
-        Engine { registry, data_dir, store, clock, events, claims, audit, input, running }
+        let (scripts, changing, running) = Default::default();
+        Engine { registry, data_dir, store, clock, events, claims, audit, scripts, changing, running }
     }
 
     /// Writes the logs in the data folder with other options.
