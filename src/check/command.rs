@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::declared::Declared;
+use super::declaration::Declaration;
 use super::model::Subject;
 use super::written::{name_text, subject_text};
 use crate::lang::print::quote;
@@ -98,7 +98,7 @@ pub enum Command {
     /// Takes a statement out of what runs.
     Remove {
         /// What it declares.
-        what: Declared,
+        what: Declaration,
     },
     /// Takes back the last change of what runs.
     Undo,
@@ -165,7 +165,7 @@ pub struct Known {
     /// Connections that are not mined.
     pub not_mined: Vec<String>,
     /// What the statements declare that can be taken out.
-    pub declared: Vec<Declared>,
+    pub declared: Vec<Declaration>,
 }
 
 /// A mine that commands can be about.

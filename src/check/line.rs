@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::command::{Command, Known, KnownMine, Place, there_are};
-use super::declared::Declared;
+use super::declaration::Declaration;
 use super::load::ScriptSet;
 use super::model::Subject;
 use super::names::{Names, table_label};
@@ -218,7 +218,7 @@ impl Checker<'_> {
     }
 
     /// What `remove` takes out: a word and a name. Of an alert or a schedule, its beginning is enough.
-    fn declared(&mut self, reading: &mut Reading<'_>) -> Option<Declared> {
+    fn declared(&mut self, reading: &mut Reading<'_>) -> Option<Declaration> {
         let verb_span = reading.verb.span;
         let word = match reading.next() {
             Some(Spanned { node: Argument::Word(word), span }) => (word.clone(), *span),
@@ -228,9 +228,9 @@ impl Checker<'_> {
                 return None;
             }
         };
-        if !Declared::WORDS.contains(&word.0.as_str()) {
+        if !Declaration::WORDS.contains(&word.0.as_str()) {
             let finding = reading.not_whole(word.1, format!("`remove` does not know `{}`", word.0));
-            self.report(match did_you_mean(&word.0, Declared::WORDS.iter().copied()) {
+            self.report(match did_you_mean(&word.0, Declaration::WORDS.iter().copied()) {
                 Some(near) => finding.suggest(word.1, near, "did you mean this one?"),
                 None => finding,
             });
@@ -243,10 +243,10 @@ impl Checker<'_> {
         let name = written.trim_matches(['"', '`']).split_whitespace().collect::<Vec<_>>().join(" ");
         let of_word = || reading.known.declared.iter().filter(|declared| declared.word == word.0);
         let has_name = !matches!(word.0.as_str(), "on" | "every");
-        let begins = |declared: &&Declared| {
+        let begins = |declared: &&Declaration| {
             !has_name && declared.name.strip_prefix(&name).is_some_and(|rest| rest.starts_with(' '))
         };
-        let exact: Vec<&Declared> = of_word().filter(|declared| declared.name == name).collect();
+        let exact: Vec<&Declaration> = of_word().filter(|declared| declared.name == name).collect();
         let found = if exact.is_empty() { of_word().filter(begins).collect() } else { exact };
         if let [one] = found.as_slice() {
             return Some((*one).clone());

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use super::declared::{AsRead, Declared};
+use super::declaration::{AsRead, Declaration};
 use super::secrets::{mask_secrets, secret_keys};
 use super::{Input, Kinds, Outside, Source};
 use crate::lang::ast::{Include, Spanned, Statement};
@@ -136,8 +136,8 @@ struct Loader<'a> {
 impl Loader<'_> {
     fn finish(mut self) -> ScriptSet {
         self.set.modules = Arc::new(self.modules);
-        let mut declared: Vec<Declared> = Vec::new();
-        for one in self.set.statements.iter().filter_map(Declared::of) {
+        let mut declared: Vec<Declaration> = Vec::new();
+        for one in self.set.statements.iter().filter_map(Declaration::of) {
             if !declared.contains(&one) {
                 declared.push(one);
             }
@@ -155,10 +155,10 @@ impl Loader<'_> {
         if let Statement::Let(binding) = &statement.node {
             self.set.typed_lets.insert(binding.name.node.clone());
         }
-        let earlier = Declared::of(&statement).and_then(|declared| {
+        let earlier = Declaration::of(&statement).and_then(|declared| {
             let is_earlier = |at: &usize| {
                 self.turns[*at] < self.turn
-                    && Declared::of(&self.set.statements[*at]).as_ref() == Some(&declared)
+                    && Declaration::of(&self.set.statements[*at]).as_ref() == Some(&declared)
             };
             (0..self.turns.len()).find(is_earlier)
         });
@@ -176,9 +176,9 @@ impl Loader<'_> {
         }
     }
 
-    fn take_out(&mut self, declared: &Declared) {
+    fn take_out(&mut self, declared: &Declaration) {
         for at in (0..self.turns.len()).rev() {
-            if Declared::of(&self.set.statements[at]).as_ref() == Some(declared) {
+            if Declaration::of(&self.set.statements[at]).as_ref() == Some(declared) {
                 let gone = self.set.statements.remove(at);
                 self.turns.remove(at);
                 self.set.replaced.insert(place(gone.span), None);

@@ -12,7 +12,7 @@ pub mod command;
 mod connections;
 mod control;
 mod cron;
-mod declared;
+mod declaration;
 mod endpoint;
 mod hooks;
 mod kinds;
@@ -38,7 +38,7 @@ use crate::lang::diagnostic::Diagnostic;
 use crate::lang::span::{SourceMap, Span};
 
 pub use cron::Cron;
-pub use declared::{AsRead, Declared};
+pub use declaration::{AsRead, Declaration};
 pub use kinds::Kinds;
 pub use line::{CheckedLine, check_line, mine_settings};
 pub use load::{FILES_MAX, ScriptSet};
@@ -106,9 +106,15 @@ impl Input {
         self
     }
 
+    /// How many typed texts, and removals, lie on top of the scripts.
+    pub fn typed_count(&self) -> usize {
+        let is_typed = |script: &&Source| matches!(script, Source::Typed { .. } | Source::Without(_));
+        self.scripts.iter().filter(is_typed).count()
+    }
+
     /// Takes a statement out of those before.
     #[must_use]
-    pub fn without(mut self, declared: Declared) -> Input {
+    pub fn without(mut self, declared: Declaration) -> Input {
         self.scripts.push(Source::Without(declared));
         self
     }
@@ -150,7 +156,7 @@ pub enum Source {
         folder: PathBuf,
     },
     /// Takes out what an earlier statement declares. It is nothing where there is none.
-    Without(Declared),
+    Without(Declaration),
 }
 
 /// The outcome.

@@ -14,6 +14,7 @@ use crate::error::{Error, Kind, Result};
 use crate::model::position::Seq;
 use crate::model::spec::Start;
 use crate::model::table::{TableSelection, TableSet};
+use crate::plan::diff::Diff;
 use crate::plan::{InputPlan, Through};
 use crate::run::pipeline::Halt;
 
@@ -203,7 +204,7 @@ impl Engine {
 pub(super) fn confirm(command: Command, would: Vec<String>, mut affected: Vec<String>) -> Reply {
     affected.sort();
     affected.dedup();
-    Reply::Confirm { command: command.to_string(), would, affected }
+    Reply::Confirm { command: command.to_string(), would, affected, diff: Diff::default() }
 }
 
 fn not_for_tables(subject: &Subject, verb: &str) -> Error {

@@ -185,7 +185,9 @@ impl<'t> Failure<'t> {
         let verbs = || Verb::ALL.iter().map(|verb| verb.as_str());
         if STATEMENT_WORDS.contains(&found) {
             let finding = finding.note("it begins a statement");
-            return Some(finding.help("statements stand in scripts, or are typed by themselves at the prompt"));
+            return Some(
+                finding.help("statements stand in scripts, or are typed by themselves at the prompt"),
+            );
         }
         Some(match did_you_mean(found, verbs()) {
             Some(verb) => {

@@ -13,7 +13,7 @@ use crate::lang::print::print;
 
 /// What is declared by a statement of a script.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Declared {
+pub struct Declaration {
     /// The word that such statements begin with: `pipeline`, `connection`, `share_mining`, `let`, `test`, `on`, `every`
     /// or `at`.
     pub word: String,
@@ -22,19 +22,19 @@ pub struct Declared {
 }
 
 /// As `remove` takes it.
-impl fmt::Display for Declared {
+impl fmt::Display for Declaration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.word, self.name)
     }
 }
 
-impl Declared {
+impl Declaration {
     /// The words that `remove` knows.
     pub const WORDS: &[&str] =
         &["pipeline", "connection", "share_mining", "let", "test", "on", "every", "at"];
 
     /// What a statement declares; `None` for those that declare nothing, or whose name is left open.
-    pub(super) fn of(statement: &Spanned<Statement>) -> Option<Declared> {
+    pub(super) fn of(statement: &Spanned<Statement>) -> Option<Declaration> {
         let (word, name) = match &statement.node {
             Statement::Connection(connection) => ("connection", connection.name.node.clone()),
             Statement::ShareMining(mining) => ("share_mining", mining.connection.given()?.node.clone()),
@@ -52,7 +52,7 @@ impl Declared {
             },
             Statement::Include(_) | Statement::Command(_) => return None,
         };
-        Some(Declared { word: word.to_owned(), name })
+        Some(Declaration { word: word.to_owned(), name })
     }
 }
 
@@ -69,7 +69,7 @@ fn head(statement: &Spanned<Statement>, word: &str) -> Option<String> {
 pub struct AsRead {
     pub(super) texts: BTreeMap<PathBuf, Arc<str>>,
     /// What the statements declare, each once, in the order of the scripts.
-    pub declared: Vec<Declared>,
+    pub declared: Vec<Declaration>,
 }
 
 impl AsRead {
