@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::declaration::Declaration;
 use super::model::Subject;
-use super::written::{name_text, subject_text};
+use super::written::{name_text, place_text, subject_text};
 use crate::lang::print::quote;
 use crate::lang::verb::Verb;
 use crate::model::connection::{Connection, Endpoint};
+use crate::model::spec::Place;
 
 /// A command whose names were looked up.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -129,29 +130,6 @@ pub enum Command {
         /// The tables.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         of: Option<Subject>,
-    },
-}
-
-/// Where a pipeline is to go on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Place {
-    /// At the oldest change that is still there.
-    Earliest,
-    /// After everything that is there at this moment.
-    Now,
-    /// At the first transaction committed at or after this time, milliseconds since 1970 UTC.
-    Time(i64),
-    /// At this entry of the log.
-    Seq(u64),
-    /// After these transactions.
-    Gtid(String),
-    /// At this place of the source's log.
-    Position {
-        /// Name of the file.
-        file: String,
-        /// Offset in bytes.
-        offset: u64,
     },
 }
 
@@ -285,7 +263,9 @@ impl fmt::Display for Command {
                     write!(f, " {mine} {{ {} }}", entries.join(", "))
                 }
             },
-            Command::Rewind { pipeline, to } => write!(f, " {} to {to}", name_text(pipeline)),
+            Command::Rewind { pipeline, to } => {
+                write!(f, " {} to {}", name_text(pipeline), place_text(to))
+            }
             Command::Skip { pipeline } => write!(f, " {}", name_text(pipeline)),
             Command::Apply { file: Some(file) }
             | Command::Diff { file: Some(file) }
@@ -298,22 +278,6 @@ impl fmt::Display for Command {
             | Command::Diff { file: None }
             | Command::Audit { count: None }
             | Command::Help { about: None } => Ok(()),
-        }
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Place::Earliest => f.write_str("earliest"),
-            Place::Now => f.write_str("now"),
-            Place::Time(ms) => match jiff::Timestamp::from_millisecond(*ms) {
-                Ok(time) => write!(f, "\"{time}\""),
-                Err(_) => write!(f, "{ms}ms"),
-            },
-            Place::Seq(seq) => write!(f, "seq {seq}"),
-            Place::Gtid(gtid) => write!(f, "gtid {}", quote(gtid)),
-            Place::Position { file, offset } => write!(f, "position({}, {offset})", quote(file)),
         }
     }
 }

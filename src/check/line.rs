@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::command::{Command, Known, KnownMine, Place, there_are};
+use super::command::{Command, Known, KnownMine, there_are};
 use super::declaration::Declaration;
 use super::load::ScriptSet;
 use super::model::Subject;
@@ -17,7 +17,8 @@ use crate::lang::diagnostic::{Diagnostic, did_you_mean};
 use crate::lang::parse::{how_to_write, parse_line};
 use crate::lang::span::{SourceMap, Span};
 use crate::lang::verb::Verb;
-use crate::model::spec::Settings;
+use crate::model::position::Seq;
+use crate::model::spec::{Place, Settings, Start};
 use crate::model::table::TableSet;
 
 /// What became of one command's text.
@@ -448,28 +449,32 @@ impl Checker<'_> {
                 return None;
             }
             Argument::Text(text) => match text.parse::<jiff::Timestamp>() {
-                Ok(time) => Some(Place::Time(time.as_millisecond())),
+                Ok(time) => Some(Place::Start(Start::Time(time.as_millisecond()))),
                 Err(_) => {
                     let what = format!("`{text}` is not a time with its offset from UTC");
                     self.report(wrong(reading, *span, &what));
                     return None;
                 }
             },
-            Argument::Word(word) if word == "earliest" => Some(Place::Earliest),
-            Argument::Word(word) if word == "now" => Some(Place::Now),
+            Argument::Word(word) if word == "earliest" => Some(Place::Start(Start::Earliest)),
+            Argument::Word(word) if word == "now" => Some(Place::Start(Start::Now)),
             Argument::Word(word) if word == "seq" => match reading.next() {
-                Some(Spanned { node: Argument::Number(number), .. }) => number.as_integer().map(Place::Seq),
+                Some(Spanned { node: Argument::Number(number), .. }) => {
+                    number.as_integer().map(|seq| Place::Seq { seq: Seq(seq) })
+                }
                 _ => None,
             },
             Argument::Word(word) if word == "gtid" => match reading.next() {
-                Some(Spanned { node: Argument::Text(text), .. }) => Some(Place::Gtid(text.clone())),
+                Some(Spanned { node: Argument::Text(text), .. }) => {
+                    Some(Place::Start(Start::Gtid(text.clone())))
+                }
                 _ => None,
             },
             Argument::Call(call) => match (call.function.as_str(), call.arguments.as_slice()) {
-                ("gtid", [text]) => text_of(text).map(Place::Gtid),
+                ("gtid", [text]) => text_of(text).map(Start::Gtid).map(Place::Start),
                 ("position", [file, Spanned { node: Value::Number(offset), .. }]) => text_of(file)
                     .zip(offset.as_integer())
-                    .map(|(file, offset)| Place::Position { file, offset }),
+                    .map(|(file, offset)| Place::Start(Start::Position { file, offset })),
                 _ => None,
             },
             _ => None,

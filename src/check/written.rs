@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::model::Subject;
 use crate::lang::parse::is_reserved;
 use crate::lang::print::{quotable, quote};
-use crate::model::spec::{Setting, Start};
+use crate::model::spec::{Place, Setting, Start};
 
 /// A value. Tables stand with their `connection`, where one is given, so that a script can read them again.
 pub fn setting_text(setting: &Setting, connection: Option<&str>) -> String {
@@ -76,6 +76,14 @@ fn size_text(bytes: u64) -> String {
     match units.iter().find(|(_, shift)| bytes > 0 && bytes.trailing_zeros() >= *shift) {
         Some((unit, shift)) => format!("{}{unit}", bytes >> shift),
         None => format!("{bytes}B"),
+    }
+}
+
+/// A place as commands name it.
+pub(super) fn place_text(place: &Place) -> String {
+    match place {
+        Place::Seq { seq } => format!("seq {seq}"),
+        Place::Start(start) => start_text(start),
     }
 }
 

@@ -23,7 +23,7 @@ use crate::lang::parse::is_statement;
 use crate::lang::verb::Verb;
 use crate::model::spec::Settings;
 
-pub use crate::check::command::{Command, Place};
+pub use crate::check::command::Command;
 
 /// So many entries of the audit list are shown when nobody says how many.
 const AUDIT_SHOWN: u64 = 20;

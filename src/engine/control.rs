@@ -2,17 +2,14 @@
 //! confirmed before.
 
 use super::Engine;
-use super::command::Place;
 use super::decisions::Halted;
 use super::door::Door;
-use super::pipelines::RewindTo;
 use super::reply::Reply;
 use crate::check::command::Command;
 use crate::check::model::Subject;
 use crate::check::written::subject_text;
 use crate::error::{Error, Kind, Result};
-use crate::model::position::Seq;
-use crate::model::spec::Start;
+use crate::model::spec::Place;
 use crate::model::table::{TableSelection, TableSet};
 use crate::plan::diff::Diff;
 use crate::plan::{InputPlan, Through};
@@ -145,9 +142,8 @@ impl Engine {
     }
 
     pub(super) async fn rewind_one(&self, pipeline: &str, to: &Place, confirmed: bool) -> Result<Reply> {
-        let place = rewind_to(to);
         if !confirmed {
-            let places = self.preview_rewind(pipeline, &place).await?;
+            let places = self.preview_rewind(pipeline, to).await?;
             let line = |place: &super::pipelines::RoutePlace| {
                 let position = place.cursor.position.as_ref().map(|at| format!(", {at}")).unwrap_or_default();
                 match place.cursor.log {
@@ -163,7 +159,7 @@ impl Engine {
             let command = Command::Rewind { pipeline: pipeline.to_owned(), to: to.clone() };
             return Ok(confirm(command, would, vec![pipeline.to_owned()]));
         }
-        let places = self.rewind(pipeline, &place).await?;
+        let places = self.rewind(pipeline, to).await?;
         self.let_run(pipeline).await?;
         let line = |place: &super::pipelines::RoutePlace| match (place.cursor.log, &place.cursor.position) {
             (None, Some(position)) => format!("{} goes on at {position}", place.route),
@@ -175,9 +171,7 @@ impl Engine {
     async fn halt_pipeline(&self, name: &str, halt: Halt, door: &Door) -> Result<()> {
         {
             let mut running = self.running.lock().await;
-            if !running.plan.pipelines.contains_key(name) {
-                return Err(Error::new(Kind::Refused, format!("there is no pipeline {name}")));
-            }
+            running.planned(name)?;
             let halted = Halted { halt, decided: self.by(door) };
             self.decide(&mut running, |decisions| {
                 decisions.pipelines.insert(name.to_owned(), halted);
@@ -216,17 +210,4 @@ fn not_for_mines(name: &str, verb: &str) -> Error {
     let instead = if verb == "pause" { "stop" } else { "start" };
     Error::new(Kind::Refused, format!("`{verb}` is for pipelines and tables, and {name} is a mine"))
         .advice(format!("say {instead} {name}"))
-}
-
-fn rewind_to(place: &Place) -> RewindTo {
-    match place {
-        Place::Earliest => RewindTo::Start(Start::Earliest),
-        Place::Now => RewindTo::Start(Start::Now),
-        Place::Time(ms) => RewindTo::Start(Start::Time(*ms)),
-        Place::Seq(seq) => RewindTo::Seq(Seq(*seq)),
-        Place::Gtid(gtid) => RewindTo::Start(Start::Gtid(gtid.clone())),
-        Place::Position { file, offset } => {
-            RewindTo::Start(Start::Position { file: file.clone(), offset: *offset })
-        }
-    }
 }

@@ -8,10 +8,9 @@ use super::{Engine, Running, start_mines, stop_idle_mines};
 use crate::error::{Error, Kind, Result, ResultExt};
 use crate::lang::diagnostic::did_you_mean;
 use crate::model::position::{Cursor, Seq};
-use crate::model::spec::Start;
+use crate::model::spec::{Place, Start};
 use crate::plan::PipelinePlan;
 use crate::run::pipeline::{Halt, Pipeline};
-pub use crate::run::rewind::RewindTo;
 use crate::run::route::{Route, RouteState};
 use crate::run::signal::Wish;
 
@@ -106,7 +105,7 @@ impl Engine {
     ///
     /// # Errors
     /// As [`rewind`](Self::rewind).
-    pub async fn preview_rewind(&self, name: &str, to: &RewindTo) -> Result<Vec<RoutePlace>> {
+    pub async fn preview_rewind(&self, name: &str, to: &Place) -> Result<Vec<RoutePlace>> {
         let (_, found) = self.find_places(name, to).await?;
         Ok(found.into_iter().map(|(route, cursor)| RoutePlace::new(&route, cursor)).collect())
     }
@@ -123,7 +122,7 @@ impl Engine {
     /// that is not there, and for a place that has not come yet, or means nothing to this pipeline. Then nothing was
     /// changed. `Unavailable` when a sink does not take the place in time: the pipeline goes there as soon as it does,
     /// unless lode ends before. As [`apply`](Self::apply) otherwise.
-    pub async fn rewind(&self, name: &str, to: &RewindTo) -> Result<Vec<RoutePlace>> {
+    pub async fn rewind(&self, name: &str, to: &Place) -> Result<Vec<RoutePlace>> {
         let (plan, found) = self.find_places(name, to).await?;
         let mut places = Vec::with_capacity(found.len());
         for (route, cursor) in &found {
@@ -260,7 +259,7 @@ impl Engine {
     async fn find_places(
         &self,
         name: &str,
-        to: &RewindTo,
+        to: &Place,
     ) -> Result<(Arc<PipelinePlan>, Vec<(Arc<Route>, Cursor)>)> {
         let (plan, routes) = {
             let mut running = self.running.lock().await;
@@ -271,7 +270,7 @@ impl Engine {
             (plan, routes)
         };
         let of_one_source =
-            matches!(to, RewindTo::Seq(_) | RewindTo::Start(Start::Gtid(_) | Start::Position { .. }));
+            matches!(to, Place::Seq { .. } | Place::Start(Start::Gtid(_) | Start::Position { .. }));
         if of_one_source && plan.inputs.len() > 1 {
             return Err(Error::new(
                 Kind::Refused,
@@ -299,7 +298,7 @@ impl RoutePlace {
 }
 
 impl Running {
-    fn planned(&self, name: &str) -> Result<Arc<PipelinePlan>> {
+    pub(super) fn planned(&self, name: &str) -> Result<Arc<PipelinePlan>> {
         self.plan.pipelines.get(name).cloned().ok_or_else(|| self.no_pipeline(name))
     }
 

@@ -7,6 +7,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+use super::position::Seq;
 use super::secret::Secret;
 
 /// Everything lode knows of one kind of system (`mysql`, `sqlite`, `jsonl` …).
@@ -175,7 +178,8 @@ pub enum Setting {
 }
 
 /// Where reading begins when there is no cursor yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Start {
     /// After everything that is there at this moment.
     Now,
@@ -192,6 +196,19 @@ pub enum Start {
         /// Offset in bytes.
         offset: u64,
     },
+}
+
+/// Where a pipeline is to go on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Place {
+    /// The transaction with this entry of the log, which comes whole.
+    Seq {
+        /// The entry.
+        seq: Seq,
+    },
+    /// A time, a place in the source's log, a GTID as lode shows it, the oldest change, or what is new.
+    Start(Start),
 }
 
 macro_rules! getter {

@@ -6,21 +6,12 @@ use super::feed::Origin;
 use crate::error::{Error, Kind, Result};
 use crate::model::block::{Block, Entry};
 use crate::model::position::{Cursor, Position, Seq};
-use crate::model::spec::Start;
+use crate::model::spec::{Place, Start};
 use crate::source::Source;
 use crate::store::LogReader;
 
 /// Bytes that are read at a time when a log is walked through.
 const READ_BYTES: usize = 1 << 20;
-
-/// Where a pipeline is to go on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RewindTo {
-    /// The transaction with this entry of the log, which comes whole.
-    Seq(Seq),
-    /// A time, a place in the source's log, a GTID as lode shows it, the oldest change, or what is new.
-    Start(Start),
-}
 
 impl Origin {
     /// The cursor of the place `to`: between two transactions, at or before what was asked for. Nothing is changed.
@@ -28,7 +19,7 @@ impl Origin {
     /// # Errors
     /// `Gap` when the log or the source no longer has the place, with the oldest that is there. `Refused` for a place that
     /// has not come yet, or that cannot be looked up here. As the log and the source otherwise.
-    pub async fn place(&self, to: &RewindTo) -> Result<Cursor> {
+    pub async fn place(&self, to: &Place) -> Result<Cursor> {
         match self {
             Origin::Log(mine) => {
                 // What is being dropped at this moment does not know yet that it is needed.
@@ -43,10 +34,10 @@ impl Origin {
     }
 }
 
-async fn direct_place(source: &Arc<dyn Source>, to: &RewindTo) -> Result<Cursor> {
+async fn direct_place(source: &Arc<dyn Source>, to: &Place) -> Result<Cursor> {
     let start = match to {
-        RewindTo::Start(start) => start,
-        RewindTo::Seq(seq) => {
+        Place::Start(start) => start,
+        Place::Seq { seq } => {
             return Err(Error::new(
                 Kind::Refused,
                 format!("entry {seq} is a place in a log, and the pipeline reads its source directly"),
@@ -60,26 +51,26 @@ async fn direct_place(source: &Arc<dyn Source>, to: &RewindTo) -> Result<Cursor>
 }
 
 /// The place in a log, with the source's position there where that was seen.
-async fn find(log: &dyn LogReader, to: &RewindTo) -> Result<(Seq, Option<Position>)> {
+async fn find(log: &dyn LogReader, to: &Place) -> Result<(Seq, Option<Position>)> {
     match to {
-        RewindTo::Start(Start::Earliest) => Ok((log.stat().horizon, None)),
-        RewindTo::Start(Start::Now) => {
+        Place::Start(Start::Earliest) => Ok((log.stat().horizon, None)),
+        Place::Start(Start::Now) => {
             let tail = log.tail();
             Ok((tail.next, tail.commit.map(|commit| commit.position)))
         }
-        RewindTo::Start(Start::Time(time_ms)) => {
+        Place::Start(Start::Time(time_ms)) => {
             let stat = log.stat();
             if stat.horizon_time_ms.is_some_and(|oldest| *time_ms < oldest) {
                 return Err(gone(log, format!("nothing as old as {}", time(*time_ms))));
             }
             Ok((log.find_time(*time_ms).await?, None))
         }
-        RewindTo::Seq(seq) => find_entry(log, *seq).await,
-        RewindTo::Start(Start::Position { file, offset }) => {
+        Place::Seq { seq } => find_entry(log, *seq).await,
+        Place::Start(Start::Position { file, offset }) => {
             let wanted = Position { gtid: String::new(), file: file.clone(), offset: *offset };
             find_position(log, &wanted).await
         }
-        RewindTo::Start(Start::Gtid(gtid)) => find_gtid(log, gtid).await,
+        Place::Start(Start::Gtid(gtid)) => find_gtid(log, gtid).await,
     }
 }
 

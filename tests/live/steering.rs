@@ -5,10 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use lode::engine::Engine;
-use lode::engine::pipelines::RewindTo;
 use lode::error::Kind;
 use lode::model::position::Seq;
-use lode::model::spec::Start;
+use lode::model::spec::{Place, Start};
 use lode::run::route::RouteState;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
@@ -36,26 +35,27 @@ async fn a_pipeline_is_sent_back_and_ends_where_it_was() {
         tokio::time::sleep(Duration::from_secs(2)).await;
 
         for to in [
-            RewindTo::Seq(Seq(before)),
-            RewindTo::Seq(Seq(17)),
-            RewindTo::Start(Start::Time(now_ms)),
-            RewindTo::Start(Start::Earliest),
+            Place::Seq { seq: Seq(before) },
+            Place::Seq { seq: Seq(17) },
+            Place::Start(Start::Time(now_ms)),
+            Place::Start(Start::Earliest),
         ] {
             let places = engine.rewind("exact", &to).await.expect("the log has it");
             assert_eq!(places.len(), 2, "{to:?}");
             for place in places {
                 let next = place.cursor.next;
                 match to {
-                    RewindTo::Seq(seq) => assert!(next <= seq && seq.0 - next.0 < 200, "{to:?}: {next}"),
-                    RewindTo::Start(Start::Time(_)) => assert!(next.0 > before / 2, "{to:?}: {next}"),
-                    RewindTo::Start(_) => assert_eq!(next, Seq(0)),
+                    Place::Seq { seq } => assert!(next <= seq && seq.0 - next.0 < 200, "{to:?}: {next}"),
+                    Place::Start(Start::Time(_)) => assert!(next.0 > before / 2, "{to:?}: {next}"),
+                    Place::Start(_) => assert_eq!(next, Seq(0)),
                 }
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
-        let refused = engine.rewind("exact", &RewindTo::Seq(Seq(1 << 40))).await.expect_err("it is to come");
+        let refused =
+            engine.rewind("exact", &Place::Seq { seq: Seq(1 << 40) }).await.expect_err("it is to come");
         assert_eq!(refused.kind(), Kind::Refused, "{refused:?}");
-        let gone = engine.rewind("exact", &RewindTo::Start(Start::Time(0))).await.expect_err("it is gone");
+        let gone = engine.rewind("exact", &Place::Start(Start::Time(0))).await.expect_err("it is gone");
         assert_eq!(gone.kind(), Kind::Gap, "{gone:?}");
         assert!(gone.to_string().contains("it begins with entry 0"), "{gone}");
 
@@ -70,7 +70,7 @@ async fn a_pipeline_is_sent_back_and_ends_where_it_was() {
         };
         is_at_end("lines").await;
         let once = std::fs::read_to_string(world.dir.path().join("lines.jsonl")).expect("it is written");
-        engine.rewind("lines", &RewindTo::Start(Start::Earliest)).await.expect("the log has it");
+        engine.rewind("lines", &Place::Start(Start::Earliest)).await.expect("the log has it");
         is_at_end("lines").await;
         is_at_end("exact").await;
         drain(engine).await;

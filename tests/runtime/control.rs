@@ -7,11 +7,10 @@ use std::time::Duration;
 use lode::error::Kind;
 use lode::model::hook::{Hook, HookCode};
 use lode::model::position::Seq;
-use lode::model::spec::Start;
+use lode::model::spec::{Place, Start};
 use lode::plan::StagePlan;
 use lode::run::feed::Origin;
 use lode::run::pipeline::{Halt, Pipeline};
-use lode::run::rewind::RewindTo;
 use lode::run::route::{RouteState, STOP_PATIENCE};
 use lode::run::signal::Wish;
 use lode::run::skip::Skips;
@@ -164,14 +163,14 @@ async fn a_pipeline_goes_on_at_the_place_that_it_was_sent_to() {
     for (seq, next) in
         [(0, 0), (1, 0), (2, 2), (12, 2), (13, 2), (14, 14), (24, 14), (25, 25), (35, 25), (36, 36)]
     {
-        let cursor = place(&life, RewindTo::Seq(Seq(seq))).await.expect("the log has it");
+        let cursor = place(&life, Place::Seq { seq: Seq(seq) }).await.expect("the log has it");
         assert_eq!(cursor.next, Seq(next), "entry {seq}");
     }
-    let refused = place(&life, RewindTo::Seq(Seq(37))).await.expect_err("it has not come yet");
+    let refused = place(&life, Place::Seq { seq: Seq(37) }).await.expect_err("it has not come yet");
     assert_eq!(refused.kind(), Kind::Refused, "{refused:?}");
 
     // A sink that is away, and then loses its answer: the cursor is moved all the same, and before the first row.
-    let cursor = place(&life, RewindTo::Seq(Seq(20))).await.expect("the log has it");
+    let cursor = place(&life, Place::Seq { seq: Seq(20) }).await.expect("the log has it");
     world.weather.strike(Fault::OpenSink, 2);
     world.weather.strike(Fault::WriteAnswer, 1);
     route.go_to(cursor);
@@ -182,7 +181,7 @@ async fn a_pipeline_goes_on_at_the_place_that_it_was_sent_to() {
     life.stop([pipeline]).await;
 }
 
-async fn place(life: &Life, to: RewindTo) -> lode::error::Result<lode::model::position::Cursor> {
+async fn place(life: &Life, to: Place) -> lode::error::Result<lode::model::position::Cursor> {
     Origin::Log(Arc::clone(&life.mine)).place(&to).await
 }
 
@@ -204,14 +203,14 @@ async fn a_place_is_found_by_position_by_time_and_by_both_ends() {
     let mut before = Seq(0);
     for offset in 0..=400 {
         let at = Start::Position { file: "binlog.000001".into(), offset };
-        let cursor = place(&life, RewindTo::Start(at)).await.expect("the log has it");
+        let cursor = place(&life, Place::Start(at)).await.expect("the log has it");
         assert_eq!(cursor.position.expect("it is a commit").offset, offset);
         assert!(before < cursor.next);
         before = cursor.next;
         if offset > 0 {
             // Transaction `offset` was committed at second `offset`, and comes before this place.
             let time = Start::Time(offset as i64 * 1000);
-            let by_time = place(&life, RewindTo::Start(time)).await;
+            let by_time = place(&life, Place::Start(time)).await;
             match by_time {
                 Ok(by_time) => assert!(by_time.next < cursor.next, "{offset}"),
                 // The log's first entry is the mine's own, with the time of this machine.
@@ -221,15 +220,15 @@ async fn a_place_is_found_by_position_by_time_and_by_both_ends() {
     }
     assert_eq!(before, tail.next);
     let later = Start::Position { file: "binlog.000002".into(), offset: 4 };
-    let error = place(&life, RewindTo::Start(later)).await.expect_err("it has not come yet");
+    let error = place(&life, Place::Start(later)).await.expect_err("it has not come yet");
     assert_eq!(error.kind(), Kind::Refused, "{error:?}");
     let elsewhere = Start::Position { file: "other.000001".into(), offset: 4 };
-    let error = place(&life, RewindTo::Start(elsewhere)).await.expect_err("it is no place here");
+    let error = place(&life, Place::Start(elsewhere)).await.expect_err("it is no place here");
     assert_eq!(error.kind(), Kind::Refused, "{error:?}");
     let none = Start::Gtid("0-1-7".into());
-    assert_eq!(place(&life, RewindTo::Start(none)).await.expect_err("no GTIDs here").kind(), Kind::Gap);
-    assert_eq!(place(&life, RewindTo::Start(Start::Now)).await.expect("an end").next, tail.next);
-    assert_eq!(place(&life, RewindTo::Start(Start::Earliest)).await.expect("a begin").next, Seq(0));
+    assert_eq!(place(&life, Place::Start(none)).await.expect_err("no GTIDs here").kind(), Kind::Gap);
+    assert_eq!(place(&life, Place::Start(Start::Now)).await.expect("an end").next, tail.next);
+    assert_eq!(place(&life, Place::Start(Start::Earliest)).await.expect("a begin").next, Seq(0));
     life.stop([pipeline]).await;
 }
 

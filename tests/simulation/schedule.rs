@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use lode::check::Input;
 use lode::engine::Engine;
-use lode::engine::pipelines::RewindTo;
 use lode::error::Kind;
 use lode::model::clock::Clock;
 use lode::model::position::Seq;
+use lode::model::spec::Place;
 use lode::store::memory::Memory;
 use tokio::runtime::Builder;
 use tokio::time::error::Elapsed;
@@ -288,7 +288,7 @@ impl Life<'_> {
     /// Sends a pipeline to an entry of its log.
     async fn rewind(&mut self, name: &str) {
         let Some((horizon, head)) = self.observer.log_of(name).await else { return };
-        let to = RewindTo::Seq(Seq(horizon + self.sim.rng.below(head - horizon + 1)));
+        let to = Place::Seq { seq: Seq(horizon + self.sim.rng.below(head - horizon + 1)) };
         let Ok(places) = self.engine.preview_rewind(name, &to).await else { return };
         self.world.note(format_args!("rewind {name} to {to:?}"));
         self.allow_writers(&format!("{name}/"));
