@@ -104,9 +104,9 @@ fn what_is_saved_keeps_its_place_its_comments_and_its_secrets_outside() {
         .typed("source mysql eu.orders share_mining -> sink jsonl \"/var/eu.jsonl\"", "/home/me");
     let beside = saved(&input, &files, "/etc/lode");
     assert!(!beside.holds_secrets);
-    insta::assert_snapshot!("typed__saved_beside_the_scripts", beside.text);
+    insta::assert_snapshot!("saved_beside_the_scripts", beside.text);
     let elsewhere = saved(&input, &files, "/etc");
-    insta::assert_snapshot!("typed__saved_elsewhere", elsewhere.text);
+    insta::assert_snapshot!("saved_elsewhere", elsewhere.text);
     for text in [&beside.text, &elsewhere.text] {
         assert!(!text.contains("S3CR3T"), "{text}");
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::load::{Place, ScriptSet, load, place};
 use super::names::set_value;
-use super::secrets::{mask_secrets, secret_keys};
+use super::secrets::secret_keys;
 use super::{Input, Kinds, Outside};
 use crate::lang::ast::{Include, Pipeline, Script, Settings, Spanned, Statement, Value};
 use crate::lang::parse::parse;
@@ -61,8 +61,8 @@ pub fn save(input: &Input, kinds: &Kinds, outside: &dyn Outside, folder: &Path) 
     let whole = texts.iter().map(|text| text.trim()).filter(|text| !text.is_empty()).collect::<Vec<_>>();
     let text = format(SourceMap::new().add("saved", ""), &(whole.join("\n\n") + "\n")).ok()?;
     Some(Saved {
-        holds_secrets: mask_secrets(&text, &keys) != text,
         text,
+        holds_secrets: set.statements.iter().any(|statement| holds_secret(&statement.node, &keys, &hidden)),
         sets_left_out: left_out.into_iter().map(|(name, _)| name.clone()).collect(),
     })
 }
@@ -250,6 +250,18 @@ fn secret_variables(statements: &[Spanned<Statement>], keys: &BTreeSet<&'static 
             return found;
         }
         found.extend(more);
+    }
+}
+
+/// Whether a secret stands in a statement in plain text.
+fn holds_secret(statement: &Statement, keys: &BTreeSet<&'static str>, hidden: &BTreeSet<String>) -> bool {
+    let is_text = |value: &Spanned<Value>| matches!(value.node, Value::Text(_));
+    match statement {
+        Statement::Let(binding) => hidden.contains(binding.name.as_str()) && is_text(&binding.value),
+        other => settings_of(other)
+            .into_iter()
+            .flat_map(Settings::entries)
+            .any(|entry| keys.contains(entry.key.as_str()) && is_text(&entry.value)),
     }
 }
 

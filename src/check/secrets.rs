@@ -164,7 +164,9 @@ const TELLING: [&str; 4] = ["pass", "secret", "token", "pwd"];
 /// Whether what stands behind this word is most likely a secret, also when the word is misspelt.
 fn names_a_secret(word: &str, keys: &BTreeSet<&'static str>) -> bool {
     let lower = word.to_lowercase();
-    TELLING.iter().any(|part| lower.contains(part)) || did_you_mean(word, keys.iter().copied()).is_some()
+    TELLING.iter().any(|part| lower.contains(part))
+        || lower.split('_').any(|part| part == "pw")
+        || did_you_mean(word, keys.iter().copied()).is_some()
 }
 
 /// The places of all words.
@@ -229,6 +231,7 @@ mod tests {
             (r#"drop password, note"#, r#"drop password, note"#),
             (r#"{ pasword = "a", client_kye = "b" }"#, r#"{ pasword = "*", client_kye = "*" }"#),
             (r#"let shop_token = "a""#, r#"let shop_token = "*""#),
+            (r#"let shop_pw = "a" let upward = "b""#, r#"let shop_pw = "*" let upward = "b""#),
             (r#"{ batch = 5, name = "a" }"#, r#"{ batch = 5, name = "a" }"#),
             (r#"{ x = secret("a/b") }"#, r#"{ x = secret("a/b") }"#),
         ] {

@@ -18,6 +18,9 @@ impl Engine {
         let _changing = self.changing.lock().await;
         let Some(input) = self.scripts().input() else { return Err(no_script("saved")) };
         let folder = file.parent().unwrap_or(Path::new("/"));
+        if !folder.is_dir() {
+            return Err(Error::new(Kind::Environment, format!("there is no folder {}", folder.display())));
+        }
         let saved = save(&input, self.registry.kinds(), &System, folder)
             .ok_or_else(|| Error::new(Kind::Internal, "the scripts that run cannot be read any more"))?;
         // Without `read`: modules of hooks stay files of their own, and are as they are by now.

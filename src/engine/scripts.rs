@@ -13,6 +13,7 @@ use super::{Engine, refuse_what_cannot_run};
 use crate::check::{Checked, Declaration, Input, masked};
 use crate::error::{Error, Kind, Result};
 use crate::lang::diagnostic::Diagnostic;
+use crate::lang::span::SourceId;
 use crate::plan::diff::{Change, Diff};
 
 /// So many changes can be taken back.
@@ -87,19 +88,32 @@ impl Engine {
     /// They count until this engine ends; the command `save` keeps them. Whatever is wrong is in the answer, and then nothing
     /// has changed. Whoever stops waiting does not know how far it came.
     pub async fn statements(&self, text: &str, folder: &Path, door: &Door, confirmed: bool) -> Reply {
-        let shown = masked(text, self.registry.kinds()).split_whitespace().collect::<Vec<_>>().join(" ");
-        let reply = self.change_by(text, &shown, folder, confirmed).await.unwrap_or_else(Reply::from);
+        let mut shown = in_one_line(&masked(text, self.registry.kinds()));
+        let reply = self.change_by(text, &mut shown, folder, confirmed).await.unwrap_or_else(Reply::from);
         self.note(door, shown, &reply);
         reply
     }
 
-    async fn change_by(&self, text: &str, shown: &str, folder: &Path, confirmed: bool) -> Result<Reply> {
+    async fn change_by(
+        &self,
+        text: &str,
+        shown: &mut String,
+        folder: &Path,
+        confirmed: bool,
+    ) -> Result<Reply> {
         let _changing = self.changing.lock().await;
         let input = self.base().await?.typed(text, folder);
         let checked = self.load(&input);
-        let mut notes: Vec<String> = warnings_of_last(&checked);
+        let mut notes = Vec::new();
+        if let Some((last, file)) =
+            checked.sources.iter().filter(|(_, file)| file.name().starts_with("<typed")).last()
+        {
+            // Checking finds secrets by what they are used for.
+            *shown = in_one_line(file.text());
+            notes = warnings(&checked, last);
+        }
         notes.push("what is typed counts until lode ends; save \"FILE\" keeps it".to_owned());
-        let wanted = Wanted { what: shown.to_owned(), input, checked, notes };
+        let wanted = Wanted { what: shown.clone(), input, checked, notes };
         self.change(wanted, How::confirmed(confirmed)).await
     }
 
@@ -142,7 +156,9 @@ impl Engine {
     pub(super) async fn change(&self, wanted: Wanted, how: How) -> Result<Reply> {
         let Wanted { what, input, checked, mut notes } = wanted;
         let Some(model) = &checked.model else {
-            return Ok(Reply::wrong(&checked.diagnostics, &checked.sources));
+            // What is only doubtful was said when it was typed.
+            let errors: Vec<_> = checked.diagnostics.into_iter().filter(Diagnostic::is_error).collect();
+            return Ok(Reply::wrong(&errors, &checked.sources));
         };
         let plan = self.plan(model);
         refuse_what_cannot_run(&plan)?;
@@ -207,18 +223,18 @@ pub(super) fn no_script(what: &str) -> Error {
         .advice("name one: apply \"FILE\"")
 }
 
-/// What is doubtful in the text that was read last, in a line each.
-fn warnings_of_last(checked: &Checked) -> Vec<String> {
-    let Some((last, _)) = checked.sources.iter().filter(|(_, file)| file.name().starts_with("<typed")).last()
-    else {
-        return Vec::new();
-    };
+fn in_one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// What is doubtful in one of the texts, in a line each.
+fn warnings(checked: &Checked, of: SourceId) -> Vec<String> {
     let line = |finding: &Diagnostic| {
         let help = finding.help.iter().next().map(|help| format!("; {help}")).unwrap_or_default();
         format!("{}{help}", finding.message)
     };
-    let of_last = |finding: &&Diagnostic| finding.span.source == last && !finding.is_error();
-    checked.diagnostics.iter().filter(of_last).map(line).collect()
+    let of_text = |finding: &&Diagnostic| finding.span.source == of && !finding.is_error();
+    checked.diagnostics.iter().filter(of_text).map(line).collect()
 }
 
 /// The running pipelines that a difference concerns.
