@@ -239,7 +239,7 @@ fn stages(kind: &str, code: &str) -> Stages {
 
 fn call_hook(module: &str, function: &str, text: &str) -> Hook {
     let path = format!("hooks/{module}.rhai").into();
-    let modules = vec![HookModule { name: module.into(), path, text: text.into() }];
+    let modules = vec![HookModule { name: module.into(), path, text: text.into(), allow: None }];
     hook(HookCode::Call { module: module.into(), function: function.into() }, 1, 1, modules)
 }
 
@@ -323,7 +323,7 @@ fn parse_head(head: &str) -> (Arc<TableSchema>, Vec<HookModule>) {
         let Some(name) = line.strip_prefix("module ") else { continue };
         let text: Vec<_> = lines.by_ref().take_while(|line| *line != "end").collect();
         let path = format!("hooks/{name}.rhai").into();
-        modules.push(HookModule { name: name.into(), path, text: text.join("\n").into() });
+        modules.push(HookModule { name: name.into(), path, text: text.join("\n").into(), allow: None });
     }
     (Arc::new(schema), modules)
 }

@@ -10,6 +10,7 @@ use super::model::{
     Action, Alert, Measure, Metric, MetricUnit, Pipeline, Schedule, Subject, Test, TestStep, When,
 };
 use super::names::{Names, table_label};
+use crate::hook::act::Occasion;
 use crate::lang::ast::{self, Fact, Slot, Statement, Step, Value, Verb};
 use crate::lang::codes::Code;
 use crate::lang::diagnostic::{Diagnostic, did_you_mean};
@@ -77,7 +78,7 @@ impl<'a> Checker<'a> {
                 None
             }
         };
-        let action = self.action(&alert.action, scope);
+        let action = self.action(&alert.action, Occasion::Alert, scope);
         // A duration that cannot be read was reported by the parser.
         let hold = alert.hold.as_ref().map_or(Some(std::time::Duration::ZERO), |hold| hold.as_duration());
         Some(Alert { metric: metric?.0, limit: limit??, hold: hold?, of: of?, action: action? })
@@ -187,13 +188,18 @@ impl<'a> Checker<'a> {
                 None
             }
         };
-        let action = self.action(&schedule.action, scope);
+        let action = self.action(&schedule.action, Occasion::Schedule, scope);
         Some(Schedule { when: when?, action: action? })
     }
 
-    fn action(&mut self, slot: &Slot<ast::Action>, scope: &Scope<'_, 'a>) -> Option<Action> {
+    fn action(
+        &mut self,
+        slot: &Slot<ast::Action>,
+        occasion: Occasion,
+        scope: &Scope<'_, 'a>,
+    ) -> Option<Action> {
         match slot {
-            Slot::Given(ast::Action::Code(code)) => self.hook(code, HookUse::Act).map(Action::Hook),
+            Slot::Given(ast::Action::Code(code)) => self.hook(code, HookUse::Act(occasion)).map(Action::Hook),
             Slot::Given(ast::Action::Command(command)) => {
                 self.command(command, scope.names, &scope.known()).map(Action::Command)
             }
@@ -307,7 +313,9 @@ impl<'a> Checker<'a> {
                 }
             }
             Fact::Metric { metric, .. } => self.metric(&Slot::Given(metric.clone())).is_some(),
-            Fact::Hook(path) => self.hook(&ast::Code::Hook(path.clone()), HookUse::Act).is_some(),
+            Fact::Hook(path) => {
+                self.hook(&ast::Code::Hook(path.clone()), HookUse::Act(Occasion::Alert)).is_some()
+            }
             Fact::Nothing { .. } => true,
         }
     }

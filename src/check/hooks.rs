@@ -1,23 +1,23 @@
 //! Hooks: Rhai code of a script is compiled while checking, and its errors are shown where they are.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Checker;
+use crate::hook::act::{ActingHook, Occasion};
 use crate::hook::{self, HookError, HookKind};
 use crate::lang::ast::{Code, HookPath};
 use crate::lang::codes;
 use crate::lang::diagnostic::{Diagnostic, did_you_mean};
 use crate::lang::span::{SourceId, Span};
-use crate::model::hook::{Hook, HookCode, HookModule};
+use crate::model::hook::{Hook, HookCode};
 
 /// What a hook is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HookUse {
     Filter,
     Map,
-    /// By alerts and schedules, which do not run yet. Its names are known only when they do.
-    Act,
+    /// By alerts and schedules.
+    Act(Occasion),
 }
 
 impl Checker<'_> {
@@ -47,19 +47,28 @@ impl Checker<'_> {
             column: place.column,
             modules: Arc::clone(&self.scripts.modules),
         };
-        match code {
-            Code::Hook(path) if !self.module_is_there(path) => return None,
-            Code::Block(text) if used == HookUse::Act => self.parse_block(&text.node, &hook, span)?,
-            _ => {
-                // A module that does not parse was reported by itself, and not again at each call.
-                let kind = if used == HookUse::Map { HookKind::Map } else { HookKind::Filter };
-                if let Err(error) = hook::compile(&hook, kind) {
-                    self.report_hook(&error, span);
-                    return None;
-                }
+        if let Code::Hook(path) = code
+            && !self.module_is_there(path)
+        {
+            return None;
+        }
+        // A module that does not parse was reported by itself, and not again at each call.
+        let compiled = match used {
+            HookUse::Filter => hook::compile(&hook, HookKind::Filter).map(drop),
+            HookUse::Map => hook::compile(&hook, HookKind::Map).map(drop),
+            HookUse::Act(occasion) => {
+                ActingHook::compile(&hook, occasion, &self.mail_connections).map(|compiled| {
+                    self.mentioned.extend(compiled.mentioned().iter().cloned());
+                })
+            }
+        };
+        match compiled {
+            Ok(()) => Some(hook),
+            Err(error) => {
+                self.report_hook(&error, span);
+                None
             }
         }
-        Some(hook)
     }
 
     fn module_is_there(&mut self, path: &HookPath) -> bool {
@@ -79,21 +88,6 @@ impl Checker<'_> {
         };
         self.report(finding);
         false
-    }
-
-    fn parse_block(&mut self, text: &str, hook: &Hook, span: Span) -> Option<()> {
-        let module = HookModule { name: String::new(), path: PathBuf::new(), text: text.into() };
-        let mut error = match hook::check_module(&module) {
-            Ok(()) => return Some(()),
-            Err(error) => error,
-        };
-        error.file = Arc::clone(&hook.file);
-        if error.line == 1 {
-            error.column += hook.column - 1;
-        }
-        error.line += hook.line - 1;
-        self.report_hook(&error, span);
-        None
     }
 
     /// Shows an error of a hook at its place; `fallback` is where the hook is used.

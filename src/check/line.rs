@@ -1,6 +1,6 @@
 //! From the text or tree of a command to what it means: each verb with its forms, names with "did you mean".
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::command::{Command, Known, KnownMine, there_are};
 use super::declaration::Declaration;
@@ -84,8 +84,17 @@ fn line_checker<'a>(
     outside: &'a dyn Outside,
     scripts: &'a ScriptSet,
 ) -> Checker<'a> {
-    let (diagnostics, masks, not_yet) = (Vec::new(), Vec::new(), Vec::new());
-    Checker { input, kinds, outside, scripts, diagnostics, masks, not_yet }
+    Checker {
+        input,
+        kinds,
+        outside,
+        scripts,
+        diagnostics: Vec::new(),
+        masks: Vec::new(),
+        not_yet: Vec::new(),
+        mail_connections: Vec::new(),
+        mentioned: BTreeSet::new(),
+    }
 }
 
 impl Checker<'_> {

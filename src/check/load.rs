@@ -289,7 +289,7 @@ impl Loader<'_> {
         }
         let id = self.set.sources.add(shown.display().to_string(), text.as_str());
         self.set.module_places.push((id, span));
-        self.modules.push(HookModule { name, path: path.to_owned(), text: text.into() });
+        self.modules.push(HookModule { name, path: path.to_owned(), text: text.into(), allow: None });
     }
 
     fn too_many(&mut self, included: Option<Span>) -> bool {

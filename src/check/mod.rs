@@ -31,6 +31,7 @@ mod settings;
 pub mod specs;
 pub mod written;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use crate::error::{Error, Kind, Result};
@@ -51,6 +52,9 @@ pub use secrets::{SecretsPolicy, masked};
 use connections::Connections;
 use model::NotYet;
 use names::Names;
+
+/// The kind of connections that mail is sent by.
+const MAIL: &str = "smtp";
 
 /// After so many findings further ones are left out: they would hardly say anything new.
 pub const FINDINGS_MAX: usize = 500;
@@ -211,6 +215,8 @@ pub fn check(input: &Input, kinds: &Kinds, outside: &dyn Outside) -> Checked {
         diagnostics,
         masks: Vec::new(),
         not_yet: Vec::new(),
+        mail_connections: Vec::new(),
+        mentioned: BTreeSet::new(),
     };
     let model = checker.model();
     let Checker { mut diagnostics, masks, .. } = checker;
@@ -233,6 +239,10 @@ struct Checker<'a> {
     /// Places of secrets in the texts.
     masks: Vec<Span>,
     not_yet: Vec<NotYet>,
+    /// Names of connections that mail is sent by.
+    mail_connections: Vec<String>,
+    /// Those of them that hooks name.
+    mentioned: BTreeSet<String>,
 }
 
 impl<'a> Checker<'a> {
@@ -241,7 +251,12 @@ impl<'a> Checker<'a> {
         let mut connections = Connections::declare(self, &names);
         let mines = self.mines(&names, &mut connections);
         let pipelines = self.pipelines(&names, &mut connections, &mines);
+        self.mail_connections =
+            connections.names(|kind| kind.name == MAIL).into_iter().map(str::to_owned).collect();
         let control = self.control(&names, &connections, &mines, &pipelines);
+        for name in std::mem::take(&mut self.mentioned) {
+            connections.make(&name, self);
+        }
         Model {
             connections: connections.used(),
             mines: mines.used(),

@@ -8,11 +8,10 @@ use rhai::{
     Position, Scope, Stmt,
 };
 
-use super::engine::{
-    self, ARRAY_ITEMS_MAX, CALL_LEVELS_MAX, Ended, Exchange, MAP_ENTRIES_MAX, OPERATIONS_MAX, TEXT_BYTES_MAX,
-    VARIABLES_MAX,
-};
+use super::act::{self, Grants};
+use super::engine::{self, CALL_LEVELS_MAX, Ended, Exchange, Limits, ROW_LIMITS, VARIABLES_MAX};
 use super::error::{HookError, Problem};
+use super::reach;
 use super::shape::Shapes;
 use super::{CompiledHook, HookKind, SourceFacts, new_scope};
 use crate::model::block::Op;
@@ -24,7 +23,7 @@ use crate::model::hook::{Hook, HookCode, HookModule};
 /// When the code or one of these modules does not parse, when it uses a variable that there is none of, or calls a
 /// module or a function of a module that does not exist.
 pub fn compile(hook: &Hook, kind: HookKind) -> Result<CompiledHook, HookError> {
-    let places = Places::new(hook);
+    let places = Places::new(hook, &ROW_LIMITS);
     let text = match &hook.code {
         HookCode::Block(text) => Arc::clone(text),
         // The row of a map is what the function returns.
@@ -34,10 +33,20 @@ pub fn compile(hook: &Hook, kind: HookKind) -> Result<CompiledHook, HookError> {
         HookCode::Call { module, function } => format!("{module}::{function}(row)").into(),
     };
     // Names behind dots are known only from the syntax tree, so the code is parsed before its engine is made.
-    let parser = engine::bare();
-    let mut ast = parse_block(hook, &text)
-        .map_err(|error| places.error(None, error.position(), parse_problem(hook, &error)))?;
-    let modules = load_modules(&parser, hook, &places, &ast)?;
+    let parser = engine::bare(&ROW_LIMITS);
+    let mut ast = parse_block(hook, &text, &new_scope()).map_err(|error| {
+        let problem = parse_problem(hook, &error, &super::NAMES, Purpose::Rows);
+        places.error(None, error.position(), problem)
+    })?;
+    let modules = load_modules(&parser, hook, &places, &ast, Purpose::Rows)?;
+    for (name, arguments, module, position) in reach::reached(&ast, &modules).calls {
+        if act::is_acting(&name, arguments)
+            && let Some(problem) = act::acts_on_no_row(&name)
+        {
+            let path = module.and_then(|module| modules.get(&module)).map(|(module, _)| path_text(module));
+            return Err(places.error(path.as_deref(), position, problem));
+        }
+    }
     let mut properties = BTreeSet::new();
     let mut looks_at_change = false;
     for tree in std::iter::once(&ast).chain(modules.values().map(|(_, tree)| tree)) {
@@ -61,21 +70,7 @@ pub fn compile(hook: &Hook, kind: HookKind) -> Result<CompiledHook, HookError> {
         .register_type_with_name::<SourceFacts>("source")
         .register_get("name", |source: &mut SourceFacts| source.name.clone())
         .register_get("database", |source: &mut SourceFacts| source.database.clone());
-    for (name, (module, tree)) in modules {
-        let evaluated = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            Module::eval_ast_as_new(Scope::new(), &tree, &engine)
-        }));
-        let loaded = match evaluated {
-            Ok(Ok(loaded)) => loaded,
-            Ok(Err(error)) => return Err(places.load_error(module, *error)),
-            Err(_) => {
-                let problem =
-                    Problem::new("lode panicked while it loaded the module").advice("please report this");
-                return Err(places.error(Some(&path_text(module)), Position::NONE, problem));
-            }
-        };
-        engine.register_static_module(name, loaded.into());
-    }
+    register_modules(&mut engine, modules, &places)?;
     ast.set_source("");
     Ok(CompiledHook {
         kind,
@@ -92,12 +87,45 @@ pub fn compile(hook: &Hook, kind: HookKind) -> Result<CompiledHook, HookError> {
     })
 }
 
+/// What the code of a hook is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Filters and maps: what they do depends on the row alone.
+    Rows,
+    /// It may act.
+    Acts,
+}
+
+/// Gives an engine the modules that a hook calls.
+pub(super) fn register_modules(
+    engine: &mut Engine,
+    modules: Modules<'_>,
+    places: &Places,
+) -> Result<(), HookError> {
+    for (name, (module, tree)) in modules {
+        let evaluated = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            Module::eval_ast_as_new(Scope::new(), &tree, engine)
+        }));
+        let loaded = match evaluated {
+            Ok(Ok(loaded)) => loaded,
+            Ok(Err(error)) => return Err(places.load_error(module, *error)),
+            Err(_) => {
+                let problem =
+                    Problem::new("lode panicked while it loaded the module").advice("please report this");
+                return Err(places.error(Some(&path_text(module)), Position::NONE, problem));
+            }
+        };
+        engine.register_static_module(name, loaded.into());
+    }
+    Ok(())
+}
+
 /// Checks that an included module parses, whether or not a hook calls it.
 ///
 /// # Errors
 /// With the place of the first mistake.
 pub fn check_module(module: &HookModule) -> Result<(), HookError> {
-    parse_module(&engine::bare(), module).map(|_| ())
+    parse_module(&engine::bare(&ROW_LIMITS), module).map(|_| ())
 }
 
 /// A module may hold functions for other purposes, whose variables only the place of their call knows; so these are
@@ -106,30 +134,34 @@ fn parse_module(engine: &Engine, module: &HookModule) -> Result<AST, HookError> 
     engine.compile(module.text.as_ref()).map_err(|error| module_parse_error(module, &error))
 }
 
-fn parse_block(hook: &Hook, text: &str) -> Result<AST, ParseError> {
-    let mut engine = engine::bare();
+pub(super) fn parse_block(hook: &Hook, text: &str, scope: &Scope<'_>) -> Result<AST, ParseError> {
+    let mut engine = engine::bare(&ROW_LIMITS);
     engine.set_strict_variables(true);
     // The names must be known here; what is in the modules is looked at later.
     for module in hook.modules.iter() {
         engine.register_static_module(module.name.as_str(), Module::new().into());
     }
-    engine.compile_with_scope(&new_scope(), text)
+    engine.compile_with_scope(scope, text)
 }
 
 /// The modules that the code calls, and those that these call.
-fn load_modules<'h>(
+pub(super) fn load_modules<'h>(
     parser: &Engine,
     hook: &'h Hook,
     places: &Places,
     ast: &AST,
-) -> Result<BTreeMap<String, (&'h HookModule, AST)>, HookError> {
-    let mut loaded: BTreeMap<String, (&HookModule, AST)> = BTreeMap::new();
+    purpose: Purpose,
+) -> Result<Modules<'h>, HookError> {
+    let mut loaded = Modules::new();
     let mut open: Vec<(Option<Arc<str>>, Called)> =
         called(ast).into_iter().map(|call| (None, call)).collect();
     while let Some((file, call)) = open.pop() {
         if call.module.is_empty() {
-            let problem = engine::withheld(&call.function);
-            return Err(places.error(file.as_deref(), call.position, problem));
+            let grants = Grants::of(hook, file.as_deref());
+            match forbidden(&call, purpose, &grants) {
+                Some(problem) => return Err(places.error(file.as_deref(), call.position, problem)),
+                None => continue,
+            }
         }
         if !loaded.contains_key(&call.module) {
             let Some(module) = hook.modules.iter().find(|module| module.name == call.module) else {
@@ -147,14 +179,33 @@ fn load_modules<'h>(
         if functions.iter().any(|known| known.name == call.function && known.params.len() == call.arguments) {
             continue;
         }
-        let problem =
-            no_function(module, &call, functions.iter().map(|known| (known.name, known.params.len())));
+        let problem = no_function(
+            module,
+            &call,
+            purpose,
+            functions.iter().map(|known| (known.name, known.params.len())),
+        );
         return Err(places.error(file.as_deref(), call.position, problem));
     }
     Ok(loaded)
 }
 
-/// A call of `module::function`, or, without a module, of a function that hooks lack.
+/// What is wrong with calling a function that hooks lack, or not all of them have.
+fn forbidden(call: &Called, purpose: Purpose, grants: &Grants) -> Option<Problem> {
+    if engine::WITHHELD_FUNCTIONS.contains(&call.function.as_str()) {
+        return Some(engine::withheld(&call.function));
+    }
+    match purpose {
+        // A module may have functions for both; what the hook comes to is looked at when all are loaded.
+        Purpose::Rows => None,
+        Purpose::Acts => grants.refusal(&call.function),
+    }
+}
+
+/// The modules that a hook needs, by name, parsed.
+pub(super) type Modules<'h> = BTreeMap<String, (&'h HookModule, AST)>;
+
+/// A call of `module::function`, or, without a module, of a function that hooks lack, or not all of them have.
 struct Called {
     module: String,
     function: String,
@@ -170,7 +221,11 @@ fn called(ast: &AST) -> Vec<Called> {
             | Some(ASTNode::Stmt(Stmt::FnCall(call, position))) => (call, *position),
             _ => return true,
         };
-        if call.is_qualified() || engine::WITHHELD_FUNCTIONS.contains(&call.name.as_str()) {
+        let name = call.name.as_str();
+        let is_own =
+            || ast.iter_functions().any(|own| own.name == name && own.params.len() == call.args.len());
+        let acts = || act::is_acting(name, call.args.len()) && !is_own();
+        if call.is_qualified() || engine::WITHHELD_FUNCTIONS.contains(&name) || acts() {
             let module: Vec<_> = call.namespace.path.iter().map(|part| part.name.as_str()).collect();
             calls.push(Called {
                 module: module.join("::"),
@@ -196,12 +251,16 @@ fn no_module(hook: &Hook, name: &str) -> Problem {
 fn no_function<'a>(
     module: &HookModule,
     call: &Called,
+    purpose: Purpose,
     functions: impl Iterator<Item = (&'a str, usize)> + Clone,
 ) -> Problem {
     let (name, arguments) = (&call.function, call.arguments);
     if let Some((_, takes)) = functions.clone().find(|(known, _)| known == name) {
         let message = format!("function `{}::{name}` takes {takes} arguments, not {arguments}", module.name);
-        return Problem::new(message).advice("a filter or map function takes the row");
+        return Problem::new(message).advice(match purpose {
+            Purpose::Rows => "a filter or map function takes the row",
+            Purpose::Acts => "a function that acts takes one map with what has happened",
+        });
     }
     let problem = Problem::new(format!("module `{}` has no function `{name}`", module.name));
     let known: Vec<_> = functions.map(|(known, _)| known).collect();
@@ -238,15 +297,16 @@ pub(super) struct Places {
     line: u32,
     column: u32,
     function: Option<String>,
+    limits: &'static Limits,
 }
 
 impl Places {
-    fn new(hook: &Hook) -> Self {
+    pub fn new(hook: &Hook, limits: &'static Limits) -> Self {
         let function = match &hook.code {
             HookCode::Call { module, function } => Some(format!("{module}::{function}")),
             HookCode::Block(_) => None,
         };
-        Places { file: Arc::clone(&hook.file), line: hook.line, column: hook.column, function }
+        Places { file: Arc::clone(&hook.file), line: hook.line, column: hook.column, function, limits }
     }
 
     /// `module::function`, when the hook is one.
@@ -268,13 +328,13 @@ impl Places {
     pub fn explain(&self, error: EvalAltResult) -> Result<HookError, Ended> {
         let (module, error) = innermost(error);
         let position = error.position();
-        Ok(self.error(module.as_deref(), position, reason(error)?))
+        Ok(self.error(module.as_deref(), position, reason(error, self.limits)?))
     }
 
     fn load_error(&self, module: &HookModule, error: EvalAltResult) -> HookError {
         let position = error.position();
-        let problem =
-            reason(innermost(error).1).unwrap_or_else(|_| Problem::new("the module did not load in time"));
+        let problem = reason(innermost(error).1, self.limits)
+            .unwrap_or_else(|_| Problem::new("the module did not load in time"));
         self.error(Some(&path_text(module)), position, problem)
     }
 
@@ -304,18 +364,17 @@ fn innermost(mut error: EvalAltResult) -> (Option<String>, EvalAltResult) {
     }
 }
 
-fn parse_problem(hook: &Hook, error: &ParseError) -> Problem {
+pub(super) fn parse_problem(hook: &Hook, error: &ParseError, names: &[&str], purpose: Purpose) -> Problem {
     use rhai::ParseErrorType::{ModuleUndefined, VariableUndefined};
     match error.err_type() {
         ModuleUndefined(name) => no_module(hook, name),
         VariableUndefined(name) => {
             let problem = Problem::new(format!("there is no variable `{name}`"));
-            match nearest(super::NAMES.into_iter(), name) {
+            match nearest(names.iter().copied(), name) {
                 Some(near) => problem.advice(format!("did you mean `{near}`?")),
-                None => problem.advice(format!(
-                    "columns are read as `row.{name}`; a hook has {}",
-                    super::NAMES.join(", ")
-                )),
+                None if purpose == Purpose::Acts => problem.advice(format!("there are {}", names.join(", "))),
+                None => problem
+                    .advice(format!("columns are read as `row.{name}`; a hook has {}", names.join(", "))),
             }
         }
         other => Problem::new(other.to_string()),
@@ -323,14 +382,14 @@ fn parse_problem(hook: &Hook, error: &ParseError) -> Problem {
 }
 
 /// A run-time error in plain words.
-fn reason(error: EvalAltResult) -> Result<Problem, Ended> {
+fn reason(error: EvalAltResult, limits: &Limits) -> Result<Problem, Ended> {
     let problem = match error {
         EvalAltResult::ErrorTerminated(token, _) => {
             return Err(token.try_cast().unwrap_or(Ended::OutOfTime));
         }
         EvalAltResult::ErrorRuntime(thrown, _) => thrown_problem(thrown),
         EvalAltResult::ErrorTooManyOperations(_) => {
-            Problem::new(format!("the hook used more than {OPERATIONS_MAX} operations for one row"))
+            Problem::new(format!("the hook used more than {} operations {}", limits.operations, limits.run))
                 .advice("look for a loop that does not end")
         }
         EvalAltResult::ErrorStackOverflow(_) => {
@@ -341,8 +400,10 @@ fn reason(error: EvalAltResult) -> Result<Problem, Ended> {
             Problem::new(format!("the hook holds more than {VARIABLES_MAX} variables"))
         }
         EvalAltResult::ErrorDataTooLarge(..) => Problem::new(format!(
-            "a value grew over a limit of hooks: {} MiB of text, {ARRAY_ITEMS_MAX} items, {MAP_ENTRIES_MAX} map entries",
-            TEXT_BYTES_MAX / 1024 / 1024
+            "a value grew over a limit of hooks: {} MiB of text, {} items, {} map entries",
+            limits.text_bytes / 1024 / 1024,
+            limits.items,
+            limits.map_entries
         )),
         EvalAltResult::ErrorFunctionNotFound(signature, _) => no_such_function(&signature),
         EvalAltResult::ErrorDotExpr(_, _) => {

@@ -34,7 +34,27 @@ pub const VARIABLES_MAX: usize = 128;
 pub const EMITTED_ROWS_MAX: usize = 1_000;
 
 /// The clock is read once in so many operations.
-const OPERATIONS_PER_LOOK: u64 = 64;
+pub(super) const OPERATIONS_PER_LOOK: u64 = 64;
+
+/// What one run of a hook may use.
+#[derive(Debug)]
+pub(super) struct Limits {
+    pub operations: u64,
+    pub text_bytes: usize,
+    pub items: usize,
+    pub map_entries: usize,
+    /// What one run is for: `for one row`.
+    pub run: &'static str,
+}
+
+/// The limits of filters and maps.
+pub(super) const ROW_LIMITS: Limits = Limits {
+    operations: OPERATIONS_MAX,
+    text_bytes: TEXT_BYTES_MAX,
+    items: ARRAY_ITEMS_MAX,
+    map_entries: MAP_ENTRIES_MAX,
+    run: "for one row",
+};
 
 /// Words of Rhai that a hook lacks, as they would run text as code or read files.
 const WITHHELD_WORDS: [&str; 2] = ["eval", "import"];
@@ -60,7 +80,7 @@ pub(super) struct Exchange {
 
 /// An engine whose rows have a getter for each of `properties`.
 pub(super) fn build(exchange: &Arc<Exchange>, properties: &[ImmutableString]) -> Engine {
-    let mut engine = bare();
+    let mut engine = bare(&ROW_LIMITS);
     row::register(&mut engine, properties);
     let rows = Arc::clone(exchange);
     engine
@@ -95,7 +115,7 @@ pub(super) fn build(exchange: &Arc<Exchange>, properties: &[ImmutableString]) ->
 }
 
 /// An engine with values and limits, but without rows.
-pub(super) fn bare() -> Engine {
+pub(super) fn bare(limits: &Limits) -> Engine {
     // Rhai's packages are large and the same for all engines. Its clock is left out: a hook that looks at the time
     // would give another row when a change is read again.
     static PACKAGES: LazyLock<Vec<Shared<rhai::Module>>> = LazyLock::new(|| {
@@ -115,12 +135,12 @@ pub(super) fn bare() -> Engine {
         engine.register_global_module(Shared::clone(package));
     }
     engine
-        .set_max_operations(OPERATIONS_MAX)
+        .set_max_operations(limits.operations)
         .set_max_call_levels(CALL_LEVELS_MAX)
         .set_max_expr_depths(EXPRESSION_DEPTH_MAX.0, EXPRESSION_DEPTH_MAX.1)
-        .set_max_string_size(TEXT_BYTES_MAX)
-        .set_max_array_size(ARRAY_ITEMS_MAX)
-        .set_max_map_size(MAP_ENTRIES_MAX)
+        .set_max_string_size(limits.text_bytes)
+        .set_max_array_size(limits.items)
+        .set_max_map_size(limits.map_entries)
         .set_max_variables(VARIABLES_MAX)
         .on_print(|text| tracing::debug!(target: "lode::hook", "{text}"))
         .on_debug(|text, _, position| tracing::debug!(target: "lode::hook", %position, "{text}"));
@@ -141,10 +161,12 @@ pub(super) fn bare() -> Engine {
 
 /// The error for a function that hooks lack.
 pub(super) fn withheld(function: &str) -> Problem {
-    Problem::new(format!("`{function}` is not available in hooks, as it would hold up the pipeline"))
+    Problem::new(format!(
+        "`{function}` is not available in hooks, as it would hold up the pipeline"
+    ))
 }
 
-fn clock_us() -> u64 {
+pub(super) fn clock_us() -> u64 {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
     START.elapsed().as_micros() as u64
 }

@@ -31,7 +31,12 @@ pub(super) fn is_json(text: &str) -> bool {
 
 /// An object map or array as JSON.
 pub(super) fn to_text(value: &Dynamic) -> Result<String, Problem> {
-    Ok(to_json(value, 0)?.to_string())
+    Ok(to_value(value)?.to_string())
+}
+
+/// An object map, an array or a plain value as JSON.
+pub(super) fn to_value(value: &Dynamic) -> Result<serde_json::Value, Problem> {
+    to_json(value, 0)
 }
 
 fn parse(text: &str) -> Outcome<Dynamic> {
@@ -41,7 +46,8 @@ fn parse(text: &str) -> Outcome<Dynamic> {
     Ok(from_json(value))
 }
 
-fn from_json(value: serde_json::Value) -> Dynamic {
+/// JSON as a value of Rhai.
+pub(super) fn from_json(value: serde_json::Value) -> Dynamic {
     match value {
         serde_json::Value::Null => Dynamic::UNIT,
         serde_json::Value::Bool(v) => v.into(),

@@ -16,12 +16,14 @@
 //! column a type of its own class in the rows that leave the hook. As in Rhai everywhere, an ordering comparison with
 //! `()` is false.
 
+pub mod act;
 mod cell;
 mod compile;
 mod decimal;
 mod engine;
 mod error;
 mod json;
+mod reach;
 mod row;
 mod shape;
 mod time;

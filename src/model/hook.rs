@@ -48,4 +48,34 @@ pub struct HookModule {
     pub path: PathBuf,
     /// Its text.
     pub text: Arc<str>,
+    /// What its functions may do when they act; `None` is everything.
+    pub allow: Option<Vec<Grant>>,
+}
+
+/// Something that a hook which acts may be allowed to do. To notify and to log is always allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Grant {
+    /// Send mail.
+    Mail,
+    /// Call other services.
+    Webhook,
+    /// Stop, pause, start and change what runs.
+    Control,
+    /// Look at figures.
+    Stats,
+}
+
+impl Grant {
+    /// Every grant.
+    pub const ALL: &[Grant] = &[Grant::Mail, Grant::Webhook, Grant::Control, Grant::Stats];
+
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Grant::Mail => "mail",
+            Grant::Webhook => "webhook",
+            Grant::Control => "control",
+            Grant::Stats => "stats",
+        }
+    }
 }

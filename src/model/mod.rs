@@ -7,6 +7,7 @@ pub mod connection;
 pub mod coverage;
 pub mod hook;
 pub mod json;
+pub mod message;
 pub mod position;
 pub mod row;
 pub mod schema;
