@@ -8,7 +8,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use lode::check::command::{Known, KnownMine};
-use lode::check::{AsRead, Checked, Input, Outside, SecretsPolicy, Source, check, check_line, reference};
+use lode::check::{
+    AsRead, Checked, Declaration, Input, Outside, SecretsPolicy, Source, check, check_line, reference,
+};
 use lode::engine::kinds::builtin;
 use lode::lang::codes::Code;
 use lode::lang::diagnostic::{render, to_json};
@@ -332,7 +334,12 @@ fn lines() {
         store: "embedded",
     };
     let names = ["orders", "paid", "dw.orders", "audit"];
-    let known = Known { pipelines: names.map(str::to_owned).into(), mines: vec![mine], ..Known::default() };
+    let declared =
+        [("pipeline", "orders"), ("on", "lag > 30s of orders"), ("on", "lag > 5m"), ("every", "1h")]
+            .map(|(word, name)| Declaration { word: word.to_owned(), name: name.to_owned() });
+    let declared = declared.into();
+    let known =
+        Known { pipelines: names.map(str::to_owned).into(), mines: vec![mine], declared, ..Known::default() };
     insta::glob!("golden/line/*.txt", |path| {
         let (kinds, mut shown) = (builtin(), String::new());
         for line in std::fs::read_to_string(path).expect("the lines can be read").lines() {

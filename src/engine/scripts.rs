@@ -21,6 +21,9 @@ pub const UNDO_MAX: usize = 50;
 /// So many typed texts may lie on top of the scripts.
 pub const TYPED_MAX: usize = 500;
 
+/// How long a typed change lasts.
+const KEPT: &str = "what is typed counts until lode ends; save \"FILE\" keeps it";
+
 /// The scripts that run, and what they were before.
 #[derive(Default)]
 pub(super) struct Scripts {
@@ -112,7 +115,7 @@ impl Engine {
             *shown = in_one_line(file.text());
             notes = warnings(&checked, last);
         }
-        notes.push("what is typed counts until lode ends; save \"FILE\" keeps it".to_owned());
+        notes.push(KEPT.to_owned());
         let wanted = Wanted { what: shown.clone(), input, checked, notes };
         self.change(wanted, How::confirmed(confirmed)).await
     }
@@ -121,7 +124,7 @@ impl Engine {
         let _changing = self.changing.lock().await;
         let input = self.base().await?.without(declared.clone());
         let checked = self.load(&input);
-        let notes = vec!["the script still has it; save \"FILE\" writes one without it".to_owned()];
+        let notes = vec![KEPT.to_owned()];
         let wanted = Wanted { what: format!("remove {declared}"), input, checked, notes };
         self.change(wanted, How::confirmed(confirmed)).await
     }

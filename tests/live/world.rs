@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use lode::check::{Input, SecretsPolicy, Source};
+use lode::check::{Input, Source};
 use lode::engine::Engine;
 use lode::engine::registry::Registry;
 use lode::engine::status::{MineStatus, RouteStatus, Status};
