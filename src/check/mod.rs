@@ -139,7 +139,7 @@ impl Input {
 }
 
 /// One text.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// A file, as the user named it.
     File(PathBuf),

@@ -185,7 +185,10 @@ impl Engine {
         drop(running);
         let mut scripts = self.scripts();
         let before = scripts.now.replace(input.as_read(&checked));
-        if !matches!(how, How::Back { .. }) {
+        // Scripts that were read again, and say the same, are no change.
+        let same = |before: &Input| scripts.now.as_ref().is_some_and(|now| now.scripts == before.scripts);
+        let is_change = !diff.is_empty() || !before.as_ref().is_some_and(same);
+        if is_change && !matches!(how, How::Back { .. }) {
             scripts.before.push(Before { change: what, input: before });
             let surplus = scripts.before.len().saturating_sub(UNDO_MAX);
             scripts.before.drain(..surplus);
