@@ -38,7 +38,7 @@ fn files() -> Files {
             "/etc/lode/shop.lode",
             r#"# The shop.
 include "connections.lode"
-include "hooks/mask.rhai"
+include "hooks/mask.rhai" { allow = [stats] }
 let batch = 500 # rows
 
 # Paid orders only.

@@ -14,10 +14,12 @@ mod control;
 mod cron;
 mod declaration;
 mod endpoint;
+mod grants;
 mod hooks;
 mod kinds;
 mod line;
 mod load;
+mod look;
 mod mining;
 pub mod model;
 mod names;
@@ -43,6 +45,7 @@ pub use declaration::{AsRead, Declaration};
 pub use kinds::Kinds;
 pub use line::{CheckedLine, check_line, mine_settings};
 pub use load::{FILES_MAX, ScriptSet};
+pub use look::code_finding;
 pub use model::Model;
 pub use outside::{Outside, System};
 pub use reference::{reference, setting_page};
@@ -53,8 +56,8 @@ use connections::Connections;
 use model::NotYet;
 use names::Names;
 
-/// The kind of connections that mail is sent by.
-const MAIL: &str = "smtp";
+/// The kinds of connections by which hooks send.
+const SENDING: [&str; 2] = ["smtp", "webhook"];
 
 /// After so many findings further ones are left out: they would hardly say anything new.
 pub const FINDINGS_MAX: usize = 500;
@@ -215,7 +218,7 @@ pub fn check(input: &Input, kinds: &Kinds, outside: &dyn Outside) -> Checked {
         diagnostics,
         masks: Vec::new(),
         not_yet: Vec::new(),
-        mail_connections: Vec::new(),
+        sending_connections: Vec::new(),
         mentioned: BTreeSet::new(),
     };
     let model = checker.model();
@@ -239,8 +242,8 @@ struct Checker<'a> {
     /// Places of secrets in the texts.
     masks: Vec<Span>,
     not_yet: Vec<NotYet>,
-    /// Names of connections that mail is sent by.
-    mail_connections: Vec<String>,
+    /// Names of connections by which hooks send.
+    sending_connections: Vec<String>,
     /// Those of them that hooks name.
     mentioned: BTreeSet<String>,
 }
@@ -251,8 +254,8 @@ impl<'a> Checker<'a> {
         let mut connections = Connections::declare(self, &names);
         let mines = self.mines(&names, &mut connections);
         let pipelines = self.pipelines(&names, &mut connections, &mines);
-        self.mail_connections =
-            connections.names(|kind| kind.name == MAIL).into_iter().map(str::to_owned).collect();
+        self.sending_connections =
+            connections.names(|kind| SENDING.contains(&kind.name)).into_iter().map(str::to_owned).collect();
         let control = self.control(&names, &connections, &mines, &pipelines);
         for name in std::mem::take(&mut self.mentioned) {
             connections.make(&name, self);

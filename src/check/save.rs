@@ -103,7 +103,10 @@ impl Writer<'_> {
     fn include(&self, statement: &Spanned<Statement>, include: &Include) -> String {
         match self.set.included.get(&place(statement.span)) {
             Some(script) if self.scripts.contains_key(script) => self.script(*script).trim().to_owned(),
-            Some(_) => format!("include {}", quote(&self.path(&include.path.node, include.path.span))),
+            Some(_) => {
+                let path = (include.path.span, quote(&self.path(&include.path.node, include.path.span)));
+                self.written(statement.span, vec![path])
+            }
             // It stands there already.
             None => String::new(),
         }
@@ -118,10 +121,14 @@ impl Writer<'_> {
                 None => return String::new(),
             }
         }
-        let span = statement.span;
-        let text = self.set.texts.get(&span.source).map_or("", |text| text.expose());
         let mut edits = Vec::new();
         self.edits(&statement.node, &mut edits);
+        self.written(statement.span, edits)
+    }
+
+    /// A part of a text, with other words at some places.
+    fn written(&self, span: Span, edits: Vec<Edit>) -> String {
+        let text = self.set.texts.get(&span.source).map_or("", |text| text.expose());
         edited(text.get(span.range()).unwrap_or_default(), span.start as usize, edits)
     }
 

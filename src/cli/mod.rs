@@ -3,8 +3,11 @@
 mod answer;
 mod ctl;
 mod exit;
+mod follow;
 mod help;
 mod log;
+mod log_lines;
+mod observe;
 mod process;
 mod prompt;
 mod run;
@@ -23,6 +26,7 @@ use lode::check::{self, Checked, Input, Model, SecretsPolicy, System};
 use lode::engine::Engine;
 use lode::engine::registry::Registry;
 use lode::error::{Error, Kind, Result};
+use lode::hook::library;
 use lode::lang;
 use lode::lang::codes::Code;
 use lode::lang::diagnostic::{Diagnostic, did_you_mean, render, to_json};
@@ -30,6 +34,7 @@ use lode::lang::span::SourceMap;
 use lode::plan;
 use lode::plan::build::build;
 
+use self::observe::{LogFormat, Metrics};
 use self::screen::Screen;
 
 /// Reads a database's change log once, keeps it, and shares it with every pipeline that wants it.
@@ -99,6 +104,17 @@ enum Command {
         /// Stay when every source has ended and everything is delivered, for `lode ctl`
         #[arg(long)]
         stay: bool,
+        #[command(flatten)]
+        metrics: Metrics,
+        /// Write log lines for people, or an object a line
+        #[arg(
+            long,
+            value_name = "FORMAT",
+            env = "LODE_LOG_FORMAT",
+            default_value = "text",
+            hide_env_values = true
+        )]
+        log_format: LogFormat,
     },
     /// Ask or tell the lode that runs: status, stop, pause, rewind, apply
     #[command(after_help = help::CTL)]
@@ -158,7 +174,9 @@ impl Cli {
             Command::Check { script, json } => check_only(&script, json),
             Command::Fmt { files, check } => format(&files, check),
             Command::Plan { script, json } => show_plan(&script, json),
-            Command::Run { script, data, stay } => run_script(&script, data, stay),
+            Command::Run { script, data, stay, metrics, log_format } => {
+                run_script(&script, &data, stay, &metrics, log_format)
+            }
             Command::Ctl(ctl) => ctl::run(ctl),
             Command::Attach(attach) => prompt::attach(attach),
             Command::Repl(repl) => prompt::repl::repl(repl),
@@ -230,8 +248,14 @@ fn show_plan(script: &Script, json: bool) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn run_script(script: &Script, data: PathBuf, stay: bool) -> Result<ExitCode> {
-    let engine = Arc::new(Engine::new(&data, Registry::built_in()));
+fn run_script(
+    script: &Script,
+    data: &Path,
+    stay: bool,
+    metrics: &Metrics,
+    log_format: LogFormat,
+) -> Result<ExitCode> {
+    let engine = Arc::new(Engine::new(data, Registry::built_in()));
     let input = input(script, SecretsPolicy::Required)?;
     let checked = engine.load(&input);
     engine.remember(input.as_read(&checked));
@@ -241,14 +265,17 @@ fn run_script(script: &Script, data: PathBuf, stay: bool) -> Result<ExitCode> {
             .advice("write one: pipeline name = source … -> sink …"));
     }
     let plan = engine.plan(model);
-    make_data_dir(&data)?;
-    let screen = Screen::new(&plan);
+    make_data_dir(data)?;
+    let screen = Screen::new(&plan, log_format);
     screen.listen_to_logs();
     let runtime = process::threads(None)?;
-    let outcome = runtime.block_on(run::run(&engine, plan, &screen, &data, stay));
+    let outcome = runtime.block_on(run::run(&engine, plan, &screen, data, stay, metrics));
     // A thread that is blocked in a system call does not hold up the exit.
     runtime.shutdown_background();
-    outcome
+    match outcome {
+        Err(error) if screen.complain(&error) => Ok(ExitCode::from(exit::of(error.kind()))),
+        outcome => outcome,
+    }
 }
 
 fn make_data_dir(data: &Path) -> Result<()> {
@@ -348,19 +375,28 @@ fn explain(word: Option<&str>) -> Result<ExitCode> {
     let registry = Registry::built_in();
     let kinds = registry.kinds();
     let words = || kinds.iter().map(|kind| kind.name).chain(["share_mining", "pipeline"]);
+    let functions = library::functions();
+    let functions = || functions.iter().map(|known| known.name);
     let Some(word) = word else {
         let codes = Code::ALL.iter().map(|code| format!("  {}  {}\n", code.as_str(), code.title()));
         let words = words().map(|word| format!("  {word}\n"));
-        out(&format!("Codes:\n{}\nSettings of:\n{}", codes.collect::<String>(), words.collect::<String>()))?;
+        let (codes, words) = (codes.collect::<String>(), words.collect::<String>());
+        let mut functions: Vec<_> = functions().collect();
+        functions.dedup();
+        let functions = functions.chunks(8).map(|line| format!("  {}\n", line.join(" "))).collect::<String>();
+        out(&format!(
+            "Codes:\n{codes}\nSettings of:\n{words}\nFunctions of hooks, all of which `hooks` lists:\n{functions}"
+        ))?;
         return Ok(ExitCode::SUCCESS);
     };
     let page = lang::codes::explain(word).map(str::to_owned);
-    if let Some(page) = page.or_else(|| check::reference(&word.to_lowercase(), kinds)) {
+    let page = page.or_else(|| check::reference(&word.to_lowercase(), kinds)).or_else(|| library::page(word));
+    if let Some(page) = page.or_else(|| (word == "hooks").then(library::reference)) {
         out(&page)?;
         return Ok(ExitCode::SUCCESS);
     }
     let codes = Code::ALL.iter().map(|code| code.as_str());
-    let advice = match did_you_mean(word, words()).or_else(|| did_you_mean(word, codes)) {
+    let advice = match did_you_mean(word, words().chain(functions())).or_else(|| did_you_mean(word, codes)) {
         Some(near) => format!("did you mean {near}? `lode explain` lists everything"),
         None => "`lode explain` lists everything that has a page".to_owned(),
     };

@@ -8,9 +8,13 @@ pub mod door;
 mod identity;
 pub mod kinds;
 pub mod logs;
+pub mod look;
+pub mod metrics;
 mod mines;
 mod opening;
+pub mod parts;
 pub mod pipelines;
+pub mod readiness;
 pub mod registry;
 mod reload;
 pub mod reply;
@@ -66,6 +70,8 @@ pub struct Engine {
     scripts: std::sync::Mutex<Scripts>,
     /// Held by whoever changes the scripts, so that nobody's change is lost.
     changing: Mutex<()>,
+    /// When it was made, milliseconds since 1970 UTC.
+    began_ms: i64,
     running: Arc<Mutex<Running>>,
 }
 
@@ -75,6 +81,8 @@ struct Running {
     plan: Plan,
     /// What the script says.
     script: Plan,
+    /// Whether a plan was carried out.
+    has_begun: bool,
     /// What was decided by commands; `None` until it was read.
     decisions: Option<Decisions>,
     mines: BTreeMap<String, RunningMine>,
@@ -107,7 +115,20 @@ impl Engine {
         let audit = Audit::new(data_dir.join("state"));
         let (clock, events, claims) = (Clock::default(), Events::default(), Arc::default());
         let (scripts, changing, running) = Default::default();
-        Engine { registry, data_dir, store, clock, events, claims, audit, scripts, changing, running }
+        let began_ms = clock.now_ms();
+        Engine {
+            registry,
+            data_dir,
+            store,
+            clock,
+            events,
+            claims,
+            audit,
+            began_ms,
+            scripts,
+            changing,
+            running,
+        }
     }
 
     /// Writes the logs in the data folder with other options.
@@ -120,7 +141,7 @@ impl Engine {
     /// Takes the time of day from `clock` instead of this machine's.
     #[must_use]
     pub fn with_clock(self, clock: Clock) -> Engine {
-        Engine { clock, ..self }
+        Engine { began_ms: clock.now_ms(), clock, ..self }
     }
 
     /// Checks scripts against the kinds that this engine knows, with the files and variables of this process. All
@@ -198,6 +219,7 @@ impl Engine {
             running.pipelines.insert(name, pipeline);
         }
         running.plan = plan;
+        running.has_begun = true;
         running.hand_mines_over(former_mines);
         stop_idle_mines(running).await;
         // All tables are asked for before the first mine reads, so that they share one beginning.

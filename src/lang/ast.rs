@@ -46,11 +46,13 @@ pub enum Statement {
     Command(Command),
 }
 
-/// `include "file"`: a script (`.lode`) or a module of hooks (`.rhai`).
+/// `include "file" { … }`: a script (`.lode`) or a module of hooks (`.rhai`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Include {
     /// Relative to the including file.
     pub path: Spanned<String>,
+    /// What a module may do.
+    pub settings: Settings,
 }
 
 /// `let name = value`
@@ -398,6 +400,8 @@ pub enum Argument {
     Number(Number),
     /// `position("binlog.000042", 4)`
     Call(Call),
+    /// The text between the braces of `{ row.qty > 3 }`; its place is without them.
+    Code(String),
     /// `...`
     Hole,
 }
