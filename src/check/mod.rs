@@ -31,6 +31,7 @@ mod save;
 mod secrets;
 mod settings;
 pub mod specs;
+pub mod testing;
 pub mod written;
 
 use std::collections::BTreeSet;
