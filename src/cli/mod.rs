@@ -281,7 +281,7 @@ fn run_script(
     let engine = Arc::new(Engine::new(data, Registry::built_in()));
     let input = input(script, SecretsPolicy::Required)?;
     let checked = engine.load(&input);
-    engine.remember(input);
+    engine.remember(input.as_read(&checked));
     let Some(model) = show(&checked) else { return Ok(ExitCode::from(exit::SCRIPT)) };
     if model.pipelines.is_empty() {
         return Err(Error::new(Kind::Script, "there is nothing to run: the scripts declare no pipeline")

@@ -54,7 +54,7 @@ pub fn repl(repl: Repl) -> Result<ExitCode> {
     let input: Input = input(&repl.script, SecretsPolicy::Required)?;
     let checked = engine.load(&input);
     if !input.scripts.is_empty() {
-        engine.remember(input);
+        engine.remember(input.as_read(&checked));
     }
     let Some(model) = show(&checked) else { return Ok(ExitCode::from(exit::SCRIPT)) };
     let plan = engine.plan(model);
