@@ -39,7 +39,7 @@ pub(super) fn is_sign(rule: Rule) -> bool {
     let kind = kind(rule);
     matches!(kind, Kind::Sign | Kind::Hidden)
         || (matches!(kind, Kind::Keyword)
-            && !matches!(rule, Rule::verb | Rule::asked_verb | Rule::about_verb))
+            && !matches!(rule, Rule::verb | Rule::asked_verb | Rule::look_verb | Rule::about_verb))
 }
 
 /// A place where the grammar did not know how to go on.
@@ -418,6 +418,7 @@ fn names(rule: Rule) -> (Kind, &'static str) {
         Rule::kw_via => (Keyword, "`via`"),
         Rule::kw_nothing => (Keyword, "`nothing`"),
         Rule::kw_more => (Keyword, "`more`"),
+        Rule::kw_only => (Keyword, "`only`"),
         Rule::arrow => (Sign, "`->`"),
         Rule::equals => (Sign, "`=`"),
         Rule::comma => (Sign, "`,`"),
@@ -429,7 +430,7 @@ fn names(rule: Rule) -> (Kind, &'static str) {
         Rule::open_call => (Sign, "`(`"),
         Rule::close_call => (Sign, "`)`"),
         Rule::verb => (Keyword, "a control verb such as `pause`"),
-        Rule::asked_verb | Rule::about_verb => (Keyword, ""),
+        Rule::asked_verb | Rule::look_verb | Rule::about_verb => (Keyword, ""),
         Rule::statement_start => (Thing, "the next statement"),
         Rule::EOI => (Hidden, ""),
         Rule::COMMENT | Rule::WHITESPACE => (Hidden, ""),
@@ -468,10 +469,14 @@ fn names(rule: Rule) -> (Kind, &'static str) {
         Rule::expect => (Thing, "`expect`"),
         Rule::fact | Rule::change => (Thing, "a change such as `insert shop.orders { id = 1 }`"),
         Rule::nothing => (Thing, "`nothing`"),
+        Rule::ran => (Thing, "a hook such as `alerts::page`"),
+        Rule::effect => (Thing, "what a hook did, such as `mail { … }`"),
         Rule::metric => (Thing, "a metric such as `lag 45s`"),
         Rule::command => (Thing, "a command such as `pause shop.orders`"),
         Rule::line => (Thing, "a command"),
-        Rule::asked | Rule::shown | Rule::pipeline_word | Rule::about | Rule::about_word => (Thing, ""),
+        Rule::asked | Rule::looked | Rule::shown | Rule::pipeline_word | Rule::about | Rule::about_word => {
+            (Thing, "")
+        }
         Rule::assigned => (Thing, "`=`"),
         Rule::argument => (Thing, "what the command acts on"),
         Rule::block => (Thing, "settings in braces"),
