@@ -175,6 +175,7 @@ impl Engine {
     }
 
     /// Makes what runs equal to a plan as it is.
+    #[tracing::instrument(name = "apply", level = "trace", target = "lode::spans", skip_all)]
     async fn carry_plan_out(&self, running: &mut Running, plan: Plan) -> Result<()> {
         refuse_what_cannot_run(&plan)?;
         let parted = part_from_twins(running);
