@@ -3,6 +3,7 @@
 mod answer;
 mod ctl;
 mod exit;
+mod follow;
 mod help;
 mod log;
 mod log_lines;
