@@ -92,6 +92,8 @@ fn line_checker<'a>(
         diagnostics: Vec::new(),
         masks: Vec::new(),
         not_yet: Vec::new(),
+        declared: BTreeMap::new(),
+        looked_up: BTreeSet::new(),
         sending_connections: Vec::new(),
         mentioned: BTreeSet::new(),
     }

@@ -34,7 +34,7 @@ pub mod specs;
 pub mod testing;
 pub mod written;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use crate::error::{Error, Kind, Result};
@@ -219,6 +219,8 @@ pub fn check(input: &Input, kinds: &Kinds, outside: &dyn Outside) -> Checked {
         diagnostics,
         masks: Vec::new(),
         not_yet: Vec::new(),
+        declared: BTreeMap::new(),
+        looked_up: BTreeSet::new(),
         sending_connections: Vec::new(),
         mentioned: BTreeSet::new(),
     };
@@ -243,6 +245,10 @@ struct Checker<'a> {
     /// Places of secrets in the texts.
     masks: Vec<Span>,
     not_yet: Vec<NotYet>,
+    /// Names of connections with their kinds.
+    declared: BTreeMap<String, &'a str>,
+    /// Those whose tables hooks of the present pipeline look rows up in.
+    looked_up: BTreeSet<String>,
     /// Names of connections by which hooks send.
     sending_connections: Vec<String>,
     /// Those of them that hooks name.
@@ -253,6 +259,7 @@ impl<'a> Checker<'a> {
     fn model(&mut self) -> Model {
         let names = Names::collect(self);
         let mut connections = Connections::declare(self, &names);
+        self.declared = connections.kinds();
         let mines = self.mines(&names, &mut connections);
         let pipelines = self.pipelines(&names, &mut connections, &mines);
         self.sending_connections =

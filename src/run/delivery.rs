@@ -359,6 +359,10 @@ impl<'a> Delivery<'a> {
         let original = self.aside.is_some().then(|| change.clone());
         let Err(error) = self.waiting.apply(&mut self.stages, change, block) else { return Ok(()) };
         let error = Error::from(error);
+        // What is wrong outside of the row is no reason to set the row aside.
+        if error.kind() != Kind::Data {
+            return Err(self.in_pipeline(error));
+        }
         let Some((aside, original)) = self.aside.as_mut().zip(original) else {
             return Err(self.in_pipeline(error));
         };

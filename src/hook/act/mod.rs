@@ -195,7 +195,7 @@ impl ActingHook {
             Ok(Ok(_)) => return Ok(()),
             Ok(Err(error)) => match self.places.explain(*error) {
                 Ok(error) => return Err(error),
-                Err(Ended::Skipped) => return Ok(()),
+                Err(Ended::Skipped | Ended::Outside) => return Ok(()),
                 Err(Ended::OutOfTime) => {
                     Problem::new(format!("the hook computed longer than {TIME_MAX_MS} ms in one run"))
                         .advice("look for a loop that does not end")
