@@ -1,5 +1,6 @@
 //! What a plan becomes: mines that read sources, and routes that deliver to sinks.
 
+pub mod alert;
 pub mod aside;
 pub mod backoff;
 pub mod claim;

@@ -201,7 +201,8 @@ impl<'t> Builder<'t> {
             })?),
             None => None,
         };
-        Some(Alert { metric, limit, hold, of, action: self.action(parts.next()?)? })
+        let settings = self.settings(&mut parts)?;
+        Some(Alert { metric, limit, hold, of, settings, action: self.action(parts.next()?)? })
     }
 
     fn limit(&mut self, mut parts: Parts<'_>) -> Option<Limit> {

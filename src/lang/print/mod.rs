@@ -233,6 +233,7 @@ impl Printer<'_> {
                 Subject::Tables(tables) => printer.tables(tables),
             }));
         }
+        self.settings(&mut docs, &alert.settings);
         self.action(&mut docs, &alert.action);
         Doc::All(docs)
     }
