@@ -92,7 +92,13 @@ fn shown(told: &Told) -> String {
         .filter(|name| !facts[**name].is_null())
         .map(|name| format!("{name} {}", facts[*name]))
         .collect();
-    format!("{} {because}: {}\n         {} ({})\n", clock(told.at_ms), told.name, told.message, facts.join(", "))
+    format!(
+        "{} {because}: {}\n         {} ({})\n",
+        clock(told.at_ms),
+        told.name,
+        told.message,
+        facts.join(", ")
+    )
 }
 
 /// A script, `---`, and lines such as `0s-10m/30s pipeline sales lag=45s; mine shop rps=3`, `2m mute lag for 1h`,

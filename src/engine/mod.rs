@@ -1,5 +1,6 @@
 //! The one door: scripts, the command line and embedding programs change what runs only through [`Engine`].
 
+pub mod alerts;
 pub mod audit;
 pub mod command;
 mod control;
@@ -26,6 +27,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, broadcast};
 use tokio::task::JoinHandle;
 
+use self::alerts::Alerts;
 use self::audit::Audit;
 use self::decisions::Decisions;
 use self::identity::part_from_twins;
@@ -59,6 +61,7 @@ pub struct Engine {
     events: Events,
     claims: Arc<Claims>,
     audit: Audit,
+    alerts: Alerts,
     /// The scripts that run, to be read again.
     input: std::sync::Mutex<Option<Input>>,
     running: Arc<Mutex<Running>>,
@@ -100,9 +103,10 @@ impl Engine {
         let data_dir = data_dir.into();
         let store = Arc::new(Embedded::new(data_dir.join("logs"), Options::default()));
         let audit = Audit::new(data_dir.join("state"));
+        let alerts = Alerts::new(data_dir.join("state"));
         let (clock, events, claims) = (Clock::default(), Events::default(), Arc::default());
         let (input, running) = (std::sync::Mutex::default(), Arc::default());
-        Engine { registry, data_dir, store, clock, events, claims, audit, input, running }
+        Engine { registry, data_dir, store, clock, events, claims, audit, alerts, input, running }
     }
 
     /// Writes the logs in the data folder with other options.

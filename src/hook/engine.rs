@@ -161,9 +161,7 @@ pub(super) fn bare(limits: &Limits) -> Engine {
 
 /// The error for a function that hooks lack.
 pub(super) fn withheld(function: &str) -> Problem {
-    Problem::new(format!(
-        "`{function}` is not available in hooks, as it would hold up the pipeline"
-    ))
+    Problem::new(format!("`{function}` is not available in hooks, as it would hold up the pipeline"))
 }
 
 pub(super) fn clock_us() -> u64 {

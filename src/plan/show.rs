@@ -28,8 +28,9 @@ pub fn tree(plan: &Plan) -> String {
     }
     roots.extend(plan.pipelines.values().map(|pipeline| pipeline_node(pipeline)));
     roots.extend(plan.alerts.iter().map(alert_node));
-    roots.extend(plan.schedules.iter().map(|schedule| {
-        Node { text: schedule.when.to_string(), children: vec![action_node(&schedule.action)] }
+    roots.extend(plan.schedules.iter().map(|schedule| Node {
+        text: schedule.when.to_string(),
+        children: vec![action_node(&schedule.action)],
     }));
     if !plan.not_yet.is_empty() {
         let facts = plan.not_yet.iter().map(|fact| {

@@ -485,7 +485,10 @@ impl<'a> Delivery<'a> {
     /// Writes a batch of what was read up to change number `upto`.
     async fn write(&mut self, batch: Batch, upto: u64) -> Result<()> {
         let changes = batch.changes.len() as u64;
-        let written = match write(self.sink, batch).await {
+        let writing = self.route.progress().writes();
+        let written = write(self.sink, batch).await;
+        drop(writing);
+        let written = match written {
             Ok(written) => written,
             Err(error) => {
                 if error.kind() == Kind::Data && changes > 0 {

@@ -18,6 +18,7 @@ pub mod rate;
 pub mod retention;
 pub mod rewind;
 pub mod route;
+pub mod schedule;
 pub mod signal;
 pub mod skip;
 pub mod stages;

@@ -1,8 +1,10 @@
 //! Figures of running mines and pipelines. They are written where the work is done and read by whoever shows them.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -10,6 +12,7 @@ use tokio::time::Instant;
 use super::rate::{Rate, RowRate};
 use crate::model::block::Block;
 use crate::model::position::{Cursor, Position, Seq};
+use crate::model::table::TableName;
 
 const NEVER: i64 = i64::MIN;
 
@@ -25,8 +28,30 @@ pub struct MineProgress {
     payload_bytes: AtomicU64,
     commit_time_ms: AtomicI64,
     delay_ms: AtomicI64,
+    retries: AtomicU64,
+    skew_ms: AtomicI64,
+    transaction: Mutex<Transaction>,
     began: Instant,
     rates: Mutex<MineRates>,
+}
+
+/// The transaction that is being read, once it is larger than a block: changes that are still to be committed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Transaction {
+    /// Changes by table; no table has none.
+    pub tables: BTreeMap<TableName, u64>,
+}
+
+impl Transaction {
+    /// Its changes.
+    pub fn rows(&self) -> u64 {
+        self.tables.values().sum()
+    }
+
+    /// The table with the most of them.
+    pub fn largest(&self) -> Option<&TableName> {
+        self.tables.iter().max_by_key(|(_, rows)| **rows).map(|(table, _)| table)
+    }
 }
 
 #[derive(Debug)]
@@ -48,6 +73,9 @@ impl Default for MineProgress {
             payload_bytes: AtomicU64::new(0),
             commit_time_ms: AtomicI64::new(NEVER),
             delay_ms: AtomicI64::new(0),
+            retries: AtomicU64::new(0),
+            skew_ms: AtomicI64::new(NEVER),
+            transaction: Mutex::default(),
         }
     }
 }
@@ -108,6 +136,58 @@ impl MineProgress {
     pub fn delay_ms(&self) -> i64 {
         self.delay_ms.load(Ordering::Relaxed)
     }
+
+    /// Counts an attempt to read that failed.
+    pub fn add_retry(&self) {
+        self.retries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Attempts to read that failed.
+    pub fn retries(&self) -> u64 {
+        self.retries.load(Ordering::Relaxed)
+    }
+
+    /// Notes how far ahead of this machine's clock the source's is.
+    pub fn clock_is_ahead(&self, skew_ms: i64) {
+        self.skew_ms.store(skew_ms, Ordering::Relaxed);
+    }
+
+    /// How far ahead of this machine's clock the source's was when it was last connected to, in milliseconds.
+    pub fn skew_ms(&self) -> Option<i64> {
+        Some(self.skew_ms.load(Ordering::Relaxed)).filter(|skew| *skew != NEVER)
+    }
+
+    /// Adds changes to the transaction that is being read; gives how many it has.
+    pub fn reads_on<'t>(&self, changes: impl Iterator<Item = (&'t TableName, u64)>) -> u64 {
+        let mut transaction = self.transaction.lock().unwrap_or_else(PoisonError::into_inner);
+        for (table, rows) in changes {
+            match transaction.tables.get_mut(table) {
+                Some(known) => *known += rows,
+                None => drop(transaction.tables.insert(table.clone(), rows)),
+            }
+        }
+        transaction.rows()
+    }
+
+    /// Notes that no transaction is being read.
+    pub fn has_read(&self) {
+        let mut transaction = self.transaction.lock().unwrap_or_else(PoisonError::into_inner);
+        transaction.tables.clear();
+    }
+
+    /// The transaction that is being read, once it is larger than a block; otherwise an empty one.
+    pub fn transaction(&self) -> Transaction {
+        self.transaction.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What a sink took for a batch that was written longer ago says nothing any more.
+pub const SINK_QUIET: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Default)]
+struct Writing {
+    since: Option<Instant>,
+    last: Option<(Duration, Instant)>,
 }
 
 /// Counters and place of one route since it was made.
@@ -123,6 +203,7 @@ pub struct RouteProgress {
     oldest_ms: AtomicI64,
     commit_time_ms: AtomicI64,
     latency_ms: AtomicI64,
+    writing: Mutex<Writing>,
     began: Instant,
     rate: Mutex<RowRate>,
     position: Mutex<Option<Position>>,
@@ -143,6 +224,7 @@ impl Default for RouteProgress {
             oldest_ms: AtomicI64::new(NEVER),
             commit_time_ms: AtomicI64::new(NEVER),
             latency_ms: AtomicI64::new(0),
+            writing: Mutex::default(),
             began: Instant::now(),
             rate: Mutex::new(RowRate::rows(0)),
             position: Mutex::new(None),
@@ -227,6 +309,28 @@ impl RouteProgress {
     pub fn committed(&self, commit_time_ms: i64, now_ms: i64) {
         self.commit_time_ms.store(commit_time_ms, Ordering::Relaxed);
         self.latency_ms.store((now_ms - commit_time_ms).max(0), Ordering::Relaxed);
+    }
+
+    /// Notes that the sink has begun to write a batch; it is over when the answer is dropped.
+    pub fn writes(&self) -> impl Drop + use<'_> {
+        struct Over<'a>(&'a Mutex<Writing>);
+        impl Drop for Over<'_> {
+            fn drop(&mut self) {
+                let mut writing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                writing.last = writing.since.take().map(|since| (since.elapsed(), Instant::now()));
+            }
+        }
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner).since = Some(Instant::now());
+        Over(&self.writing)
+    }
+
+    /// How long the sink takes for a batch: for the one that it writes, or for the last, in milliseconds. 0 when there was
+    /// none in the last [`SINK_QUIET`].
+    pub fn sink_ms(&self) -> u64 {
+        let writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = writing.since.map_or(Duration::ZERO, |since| since.elapsed());
+        let last = writing.last.filter(|(_, at)| at.elapsed() < SINK_QUIET);
+        last.map_or(now, |(took, _)| took.max(now)).as_millis() as u64
     }
 
     /// Lets retention drop what the route has not read; with `false`, keeps it from that again.

@@ -54,9 +54,9 @@ pub fn parse_line(source: SourceId, text: &str) -> (Option<Spanned<Command>>, Ve
         Err(error) => return (None, vec![Failure::of_line(source, text, &error).diagnose()]),
     };
     let mut builder = Builder::new(source, 0, text, &[]);
-    let command = pairs
-        .flat_map(Pair::into_inner)
-        .find(|pair| matches!(pair.as_rule(), Rule::about | Rule::shown | Rule::command | Rule::asked));
+    let command = pairs.flat_map(Pair::into_inner).find(|pair| {
+        matches!(pair.as_rule(), Rule::about | Rule::shown | Rule::command | Rule::asked | Rule::quiet)
+    });
     let command = command.and_then(|pair| {
         let span = builder.span(&pair);
         Some(Spanned::new(builder.command(Parts::of(pair))?, span))

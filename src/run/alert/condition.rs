@@ -71,7 +71,9 @@ impl Rule {
             Metric::Lag => seen.lag_ms.map(|ms| ms as f64),
             Metric::Rps => seen.rows_per_s,
             Metric::Retries => seen.retries.map(|times| times as f64),
-            Metric::Horizon => seen.horizon_ms.map(|ms| if ms == u64::MAX { f64::INFINITY } else { ms as f64 }),
+            Metric::Horizon => {
+                seen.horizon_ms.map(|ms| if ms == u64::MAX { f64::INFINITY } else { ms as f64 })
+            }
             Metric::StoreSize => seen.store_bytes.map(|bytes| bytes as f64),
             Metric::BigTransaction => seen.transaction_rows.map(|rows| rows as f64),
             Metric::Silent => seen.silent_ms.map(|ms| ms as f64),
@@ -96,7 +98,9 @@ impl Rule {
         match self.metric {
             Metric::Lag => format!("{who} is {time} behind its source, {bound}{error}"),
             Metric::Rps => format!("{who} has {} rows per second, {bound}", round(value)),
-            Metric::Retries => format!("{who} has failed {} times since it last succeeded{error}", round(value)),
+            Metric::Retries => {
+                format!("{who} has failed {} times since it last succeeded{error}", round(value))
+            }
             Metric::Horizon => format!("history that {who} still needs is lost in {time}, {bound}"),
             Metric::StoreSize => format!("the log of {who} has {} MiB, {bound}", round(value / 1_048_576.0)),
             Metric::BigTransaction => {
@@ -107,11 +111,16 @@ impl Rule {
                 format!("a transaction of {who} has {} rows so far{most}, {bound}", round(value))
             }
             Metric::Silent => format!("{who} has heard nothing from its source for {time}{error}"),
-            Metric::ClockSkew => format!("the clock of {who}'s source is {time} away from this machine's, {bound}"),
-            Metric::SinkLatency => format!("the sink of {who} takes {time} for a batch, {bound}"),
-            Metric::Error | Metric::Waiting | Metric::Gap | Metric::Stopped | Metric::StoreFull | Metric::Alert => {
-                who
+            Metric::ClockSkew => {
+                format!("the clock of {who}'s source is {time} away from this machine's, {bound}")
             }
+            Metric::SinkLatency => format!("the sink of {who} takes {time} for a batch, {bound}"),
+            Metric::Error
+            | Metric::Waiting
+            | Metric::Gap
+            | Metric::Stopped
+            | Metric::StoreFull
+            | Metric::Alert => who,
         }
     }
 
@@ -174,7 +183,8 @@ mod tests {
 
     #[test]
     fn times_are_short_and_exact_enough() {
-        let shown: Vec<_> = [0.0, 999.0, 45_000.0, 90_500.0, 3_600_000.0, 93_784_000.0].map(time_words).into();
+        let shown: Vec<_> =
+            [0.0, 999.0, 45_000.0, 90_500.0, 3_600_000.0, 93_784_000.0].map(time_words).into();
         assert_eq!(shown, ["0ms", "999ms", "45s", "1m 30s", "1h", "1d 2h"]);
     }
 }

@@ -19,7 +19,7 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Number, Value, json};
 
 use crate::check::model::{Measure, Metric, Subject};
 use crate::check::written::name_text;
@@ -111,9 +111,9 @@ pub struct Told {
     /// Why it is told.
     pub because: Because,
     /// The value at that moment: durations in milliseconds, sizes in bytes; `None` for a yes or no.
-    pub value: Option<f64>,
+    pub value: Option<Number>,
     /// What it is compared with, in the same unit.
-    pub threshold: Option<f64>,
+    pub threshold: Option<Number>,
     /// The table that it concerns most, as commands write it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table: Option<String>,
@@ -126,11 +126,6 @@ pub struct Told {
 impl Told {
     /// What hooks get.
     pub fn facts(&self) -> ActFacts {
-        let number = |value: Option<f64>| match value {
-            Some(value) if value.fract() == 0.0 && value.abs() < 9e15 => json!(value as i64),
-            Some(value) => json!(value),
-            None => Value::Null,
-        };
         let (pipeline, mine) = match &self.of {
             Whom::Pipeline(name) => (Some(name), None),
             Whom::Mine(name) | Whom::Table { mine: name, .. } => (None, Some(name)),
@@ -138,8 +133,8 @@ impl Told {
         let facts = json!({
             "name": self.name,
             "metric": self.metric,
-            "value": number(self.value),
-            "threshold": number(self.threshold),
+            "value": self.value,
+            "threshold": self.threshold,
             "pipeline": pipeline,
             "mine": mine,
             "table": self.table,
@@ -159,7 +154,14 @@ pub fn alert_name(metric: Metric, of: &Whom) -> String {
     format!("{} of {of}", metric.as_str())
 }
 
+/// A figure as JSON, without a point where it is whole.
+fn number(value: f64) -> Option<Number> {
+    let is_whole = value.fract() == 0.0 && value.abs() < 9e15;
+    if is_whole { Some(Number::from(value as i64)) } else { Number::from_f64(value) }
+}
+
 /// A moment as hooks get it: RFC 3339, in UTC.
 pub fn time_text(time_ms: i64) -> String {
-    jiff::Timestamp::from_millisecond(time_ms).map_or_else(|_| format!("{time_ms} ms"), |time| time.to_string())
+    jiff::Timestamp::from_millisecond(time_ms)
+        .map_or_else(|_| format!("{time_ms} ms"), |time| time.to_string())
 }

@@ -53,10 +53,28 @@ pub const READY: &[Ready] = &[
     ready(Metric::Lag, time(60), 300, BOTH, "It is a minute behind its source, for five minutes."),
     ready(Metric::Retries, Some(Measure::Count(10)), 0, BOTH, "It was tried ten times without success."),
     ready(Metric::Silent, time(60), 0, MINES, "Nothing comes from the source, not even a heartbeat."),
-    ready(Metric::SinkLatency, time(5), 60, PIPELINES, "The sink takes five seconds for a batch, for a minute."),
-    ready(Metric::Stopped, None, 0, MINES, "The mine is stopped; the message names the pipelines that starve."),
+    ready(
+        Metric::SinkLatency,
+        time(5),
+        60,
+        PIPELINES,
+        "The sink takes five seconds for a batch, for a minute.",
+    ),
+    ready(
+        Metric::Stopped,
+        None,
+        0,
+        MINES,
+        "The mine is stopped; the message names the pipelines that starve.",
+    ),
     ready(Metric::Waiting, None, 60, PIPELINES, "The pipeline has waited a minute for its mine."),
-    ready(Metric::Horizon, time(6 * 3600), 60, PIPELINES, "History that the pipeline needs is lost within six hours."),
+    ready(
+        Metric::Horizon,
+        time(6 * 3600),
+        60,
+        PIPELINES,
+        "History that the pipeline needs is lost within six hours.",
+    ),
     ready(Metric::StoreFull, None, 0, MINES, "The log is full, or nearly so."),
     ready(Metric::Gap, None, 0, BOTH, "History is missing."),
     ready(Metric::ClockSkew, time(10), 0, MINES, "The clocks of source and lode differ by ten seconds."),
@@ -110,6 +128,7 @@ fn unlike(taken: &mut BTreeSet<String>, text: String) -> String {
     if taken.insert(text.clone()) {
         return text;
     }
-    let numbered = (2..).map(|number| format!("{text} #{number}")).find(|numbered| taken.insert(numbered.clone()));
+    let numbered =
+        (2..).map(|number| format!("{text} #{number}")).find(|numbered| taken.insert(numbered.clone()));
     numbered.unwrap_or(text)
 }

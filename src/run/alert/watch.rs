@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::condition::{Reading, time_words};
-use super::{Because, CALM_MS, Observation, Rule, Told, Whom, alert_name};
+use super::{Because, CALM_MS, Observation, Rule, Told, Whom, alert_name, number};
 
 /// So many lines the history has; then the oldest go.
 pub const HISTORY_MAX: usize = 500;
@@ -44,7 +44,6 @@ pub struct Kept {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Firing {
     /// What was last to be told of it.
-    #[serde(flatten)]
     pub last: Told,
     /// When it began to fire, milliseconds since 1970 UTC.
     pub fired_ms: i64,
@@ -188,7 +187,8 @@ impl Watch {
     /// What was told long ago holds nothing up any more.
     fn forget_old(&mut self) {
         let Watch { rules, kept, now_ms, .. } = self;
-        let repeat = |lately: &Lately| rules.iter().find(|rule| rule.id == lately.rule).map(|rule| rule.repeat);
+        let repeat =
+            |lately: &Lately| rules.iter().find(|rule| rule.id == lately.rule).map(|rule| rule.repeat);
         let fires = |lately: &Lately| {
             kept.firing.iter().any(|firing| firing.last.rule == lately.rule && firing.last.of == lately.of)
         };
@@ -238,7 +238,8 @@ impl Watch {
 
     /// Has what fires under a name tell no more until it is resolved. Gives the names.
     pub fn ack(&mut self, name: &str) -> Vec<String> {
-        let firing = self.kept.firing.iter_mut().filter(|firing| means(name, &firing.last.name, &firing.last.of));
+        let firing =
+            self.kept.firing.iter_mut().filter(|firing| means(name, &firing.last.name, &firing.last.of));
         firing
             .map(|firing| {
                 firing.acked = true;
@@ -255,9 +256,9 @@ impl Watch {
             || self.rules.iter().any(|rule| {
                 let metric = rule.metric.as_str();
                 let subject = name.strip_prefix(metric).and_then(|rest| rest.strip_prefix(" of "));
-                name == metric || of(rule).as_deref() == Some(name) || subject.is_some_and(|named| {
-                    of(rule).is_none_or(|of| of == named)
-                })
+                name == metric
+                    || of(rule).as_deref() == Some(name)
+                    || subject.is_some_and(|named| of(rule).is_none_or(|of| of == named))
             })
     }
 
@@ -288,8 +289,8 @@ fn told(rule: &Rule, of: &Whom, reading: Reading, since_ms: i64, at_ms: i64, bec
         metric: rule.metric.as_str().to_owned(),
         of: of.clone(),
         because,
-        value: reading.value.filter(|value| value.is_finite()),
-        threshold: reading.threshold,
+        value: reading.value.and_then(number),
+        threshold: reading.threshold.and_then(number),
         table: reading.table,
         since_ms,
         message: reading.message,
