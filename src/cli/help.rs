@@ -57,7 +57,11 @@ Examples:
                  pipeline orders { start = earliest } = source binlog old.orders -> sink jsonl \"-\"'
 
 Rows of `sink jsonl \"-\"` go to standard output, everything else to standard error: a progress line on a terminal, \
-log lines elsewhere. LODE_LOG=info (or debug, warn, off) says how much is logged.
+log lines elsewhere. LODE_LOG=info (or debug, warn, off) says how much is logged. With --log-format json each line is an \
+object with ts, level, target and message, and where they apply mine, pipeline, route, tables, advice and wait_ms.
+
+--metrics 9464 (or an address) serves /metrics for Prometheus, /healthz, and /readyz, which says whether every mine reads \
+and every route is at work. There is no log-in: whoever reaches the address reads it, so 127.0.0.1 is the place for it.
 
 `lode ctl` controls it while it runs; what it was told, such as what is stopped, holds for the next run, too. Its data \
 folder has one running lode. SIGHUP reads the scripts again and applies what has changed in them; on a terminal it ends \

@@ -5,6 +5,8 @@ mod ctl;
 mod exit;
 mod help;
 mod log;
+mod log_lines;
+mod observe;
 mod process;
 mod prompt;
 mod run;
@@ -30,6 +32,7 @@ use lode::lang::span::SourceMap;
 use lode::plan;
 use lode::plan::build::build;
 
+use self::observe::{LogFormat, Metrics};
 use self::screen::Screen;
 
 /// Reads a database's change log once, keeps it, and shares it with every pipeline that wants it.
@@ -99,6 +102,17 @@ enum Command {
         /// Stay when every source has ended and everything is delivered, for `lode ctl`
         #[arg(long)]
         stay: bool,
+        #[command(flatten)]
+        metrics: Metrics,
+        /// Write log lines for people, or an object a line
+        #[arg(
+            long,
+            value_name = "FORMAT",
+            env = "LODE_LOG_FORMAT",
+            default_value = "text",
+            hide_env_values = true
+        )]
+        log_format: LogFormat,
     },
     /// Ask or tell the lode that runs: status, stop, pause, rewind, apply
     #[command(after_help = help::CTL)]
@@ -158,7 +172,9 @@ impl Cli {
             Command::Check { script, json } => check_only(&script, json),
             Command::Fmt { files, check } => format(&files, check),
             Command::Plan { script, json } => show_plan(&script, json),
-            Command::Run { script, data, stay } => run_script(&script, data, stay),
+            Command::Run { script, data, stay, metrics, log_format } => {
+                run_script(&script, &data, stay, &metrics, log_format)
+            }
             Command::Ctl(ctl) => ctl::run(ctl),
             Command::Attach(attach) => prompt::attach(attach),
             Command::Repl(repl) => prompt::repl::repl(repl),
@@ -230,8 +246,14 @@ fn show_plan(script: &Script, json: bool) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn run_script(script: &Script, data: PathBuf, stay: bool) -> Result<ExitCode> {
-    let engine = Arc::new(Engine::new(&data, Registry::built_in()));
+fn run_script(
+    script: &Script,
+    data: &Path,
+    stay: bool,
+    metrics: &Metrics,
+    log_format: LogFormat,
+) -> Result<ExitCode> {
+    let engine = Arc::new(Engine::new(data, Registry::built_in()));
     let input = input(script, SecretsPolicy::Required)?;
     let checked = engine.load(&input);
     engine.remember(input);
@@ -241,14 +263,17 @@ fn run_script(script: &Script, data: PathBuf, stay: bool) -> Result<ExitCode> {
             .advice("write one: pipeline name = source … -> sink …"));
     }
     let plan = engine.plan(model);
-    make_data_dir(&data)?;
-    let screen = Screen::new(&plan);
+    make_data_dir(data)?;
+    let screen = Screen::new(&plan, log_format);
     screen.listen_to_logs();
     let runtime = process::threads(None)?;
-    let outcome = runtime.block_on(run::run(&engine, plan, &screen, &data, stay));
+    let outcome = runtime.block_on(run::run(&engine, plan, &screen, data, stay, metrics));
     // A thread that is blocked in a system call does not hold up the exit.
     runtime.shutdown_background();
-    outcome
+    match outcome {
+        Err(error) if screen.complain(&error) => Ok(ExitCode::from(exit::of(error.kind()))),
+        outcome => outcome,
+    }
 }
 
 fn make_data_dir(data: &Path) -> Result<()> {

@@ -22,6 +22,7 @@ use tracing::warn;
 
 use super::answer;
 use super::exit;
+use super::observe::Metrics;
 use super::process::listen;
 use super::screen::Screen;
 use super::summary::{self, Failures, Outcome};
@@ -42,18 +43,20 @@ pub async fn run(
     screen: &Screen,
     data_dir: &Path,
     stay: bool,
+    metrics: &Metrics,
 ) -> Result<ExitCode> {
     let mut stop = Stop::listen()?;
     let mut reload = Reload::listen(screen)?;
     let started = Instant::now();
     // Commands are answered from now on; they can do little until the plan runs.
     let socket = Socket::open(engine, data_dir)?;
+    let mut progress = Progress::new(screen);
+    let _metrics = metrics.open(engine, |at| progress.note(at)).await?;
     tokio::select! {
         applied = apply(engine, plan, screen) => applied?,
         // Nothing was delivered yet that could be left half done.
         () = stop.asked() => return Ok(ExitCode::from(exit::INTERRUPTED)),
     }
-    let mut progress = Progress::new(screen);
     told_before(&engine.decisions().await?).iter().for_each(|note| progress.note(note));
     let mut failures = Failures::default();
     let mut refresh = tokio::time::interval(REFRESH);

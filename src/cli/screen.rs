@@ -1,15 +1,24 @@
 //! What is shown on standard error while something runs: a progress line at the bottom of a terminal with messages
-//! and log lines above it, or log lines alone where standard error is no terminal.
+//! and log lines above it, or log lines alone where standard error is no terminal, or where they are to be JSON.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::mpsc::SyncSender;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use lode::error::Error;
 use lode::plan::Plan;
 use lode::run::event::FAILURES;
+use serde_json::Map;
+use tracing::Level;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
+
+use super::log_lines::{JsonLines, line};
+use super::observe::LogFormat;
+
+/// Where lines of JSON come from that are no log lines otherwise.
+const TARGET: &str = "lode::cli";
 
 /// Whether standard error takes colours.
 pub fn has_colors() -> bool {
@@ -43,6 +52,7 @@ fn is_capable_terminal() -> bool {
 #[derive(Clone)]
 pub struct Screen {
     is_terminal: bool,
+    is_json: bool,
     bar: Option<ProgressBar>,
     /// Where lines go that are to stand above a prompt.
     above: Option<SyncSender<String>>,
@@ -50,9 +60,10 @@ pub struct Screen {
 
 impl Screen {
     /// For running `plan`. When its rows are shown on the same terminal, they are the progress; a line between them
-    /// would garble them.
-    pub fn new(plan: &Plan) -> Screen {
-        let is_terminal = is_capable_terminal();
+    /// would garble them. With JSON, there are lines of it and nothing else, also on a terminal.
+    pub fn new(plan: &Plan, format: LogFormat) -> Screen {
+        let is_json = format == LogFormat::Json;
+        let is_terminal = is_capable_terminal() && !is_json;
         let bar = (is_terminal && !(io::stdout().is_terminal() && shows_rows(plan))).then(|| {
             let bar = ProgressBar::new_spinner();
             bar.set_style(
@@ -60,12 +71,12 @@ impl Screen {
             );
             bar
         });
-        Screen { is_terminal, bar, above: None }
+        Screen { is_terminal, is_json, bar, above: None }
     }
 
     /// Where a prompt is open: whole lines go to whoever prints them above it. What is too much for them is left out.
     pub fn above_prompt(above: SyncSender<String>) -> Screen {
-        Screen { is_terminal: is_capable_terminal(), bar: None, above: Some(above) }
+        Screen { is_terminal: is_capable_terminal(), is_json: false, bar: None, above: Some(above) }
     }
 
     /// Whether a person is looking.
@@ -83,9 +94,23 @@ impl Screen {
 
     /// Prints whole lines, above the progress line when there is one.
     pub fn print(&self, text: &str) {
-        if text.is_empty() {
-            return;
+        match (text.is_empty(), self.is_json) {
+            (true, _) => {}
+            (false, false) => self.put(text),
+            (false, true) => self.put(&(line(Level::INFO, TARGET, text.trim(), Map::new()) + "\n")),
         }
+    }
+
+    /// Prints the error that ends everything, as a line of JSON where lines are JSON. False when they are not.
+    pub fn complain(&self, error: &Error) -> bool {
+        if self.is_json {
+            let advice = error.next_step().map(|advice| ("advice".to_owned(), advice.into()));
+            self.put(&(line(Level::ERROR, TARGET, &error.to_string(), advice.into_iter().collect()) + "\n"));
+        }
+        self.is_json
+    }
+
+    fn put(&self, text: &str) {
         // Nobody is left to be told when standard error is gone.
         let print = || drop(io::stderr().write_all(text.as_bytes()));
         match (&self.bar, &self.above) {
@@ -109,13 +134,12 @@ impl Screen {
         let default = if self.is_terminal { format!("warn,{FAILURES}=off") } else { "info".to_owned() };
         let filter = EnvFilter::try_from_env("LODE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
         let screen = self.clone();
-        tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(move || Lines(screen.clone()))
-            .with_ansi(has_colors())
-            .with_target(false)
-            .with_timer(Clock { short: self.is_terminal })
-            .init();
+        let logs =
+            tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || Lines(screen.clone()));
+        if self.is_json {
+            return logs.event_format(JsonLines).init();
+        }
+        logs.with_ansi(has_colors()).with_target(false).with_timer(Clock { short: self.is_terminal }).init();
     }
 }
 
@@ -130,7 +154,7 @@ struct Lines(Screen);
 
 impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.print(&String::from_utf8_lossy(line));
+        self.0.put(&String::from_utf8_lossy(line));
         Ok(line.len())
     }
 

@@ -9,9 +9,11 @@ pub mod door;
 mod identity;
 pub mod kinds;
 pub mod logs;
+pub mod metrics;
 mod mines;
 mod opening;
 pub mod pipelines;
+pub mod readiness;
 pub mod registry;
 mod reload;
 pub mod reply;
@@ -62,6 +64,8 @@ pub struct Engine {
     claims: Arc<Claims>,
     audit: Audit,
     alerts: Alerts,
+    /// When it was made, milliseconds since 1970 UTC.
+    began_ms: i64,
     /// The scripts that run, to be read again.
     input: std::sync::Mutex<Option<Input>>,
     running: Arc<Mutex<Running>>,
@@ -73,6 +77,8 @@ struct Running {
     plan: Plan,
     /// What the script says.
     script: Plan,
+    /// Whether a plan was carried out.
+    has_begun: bool,
     /// What was decided by commands; `None` until it was read.
     decisions: Option<Decisions>,
     mines: BTreeMap<String, RunningMine>,
@@ -106,7 +112,8 @@ impl Engine {
         let alerts = Alerts::new(data_dir.join("state"));
         let (clock, events, claims) = (Clock::default(), Events::default(), Arc::default());
         let (input, running) = (std::sync::Mutex::default(), Arc::default());
-        Engine { registry, data_dir, store, clock, events, claims, audit, alerts, input, running }
+        let began_ms = clock.now_ms();
+        Engine { registry, data_dir, store, clock, events, claims, audit, alerts, began_ms, input, running }
     }
 
     /// Writes the logs in the data folder with other options.
@@ -119,7 +126,7 @@ impl Engine {
     /// Takes the time of day from `clock` instead of this machine's.
     #[must_use]
     pub fn with_clock(self, clock: Clock) -> Engine {
-        Engine { clock, ..self }
+        Engine { began_ms: clock.now_ms(), clock, ..self }
     }
 
     /// Checks scripts against the kinds that this engine knows, with the files and variables of this process. All
@@ -197,6 +204,7 @@ impl Engine {
             running.pipelines.insert(name, pipeline);
         }
         running.plan = plan;
+        running.has_begun = true;
         running.hand_mines_over(former_mines);
         stop_idle_mines(running).await;
         // All tables are asked for before the first mine reads, so that they share one beginning.

@@ -1,6 +1,7 @@
 //! A session of a route: from its feed through its stages to its open sink.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -84,6 +85,8 @@ pub(super) struct Delivery<'a> {
     aside: Option<AsideFile>,
     started: Instant,
     moved_at: Instant,
+    /// How long the sink was written to.
+    writing: Duration,
 }
 
 /// Parts of a transaction that is not complete in the sink.
@@ -157,6 +160,7 @@ impl<'a> Delivery<'a> {
             aside: route.parts().aside.clone().map(AsideFile::new),
             started: Instant::now(),
             moved_at: Instant::now(),
+            writing: Duration::ZERO,
         })
     }
 
@@ -176,7 +180,13 @@ impl<'a> Delivery<'a> {
             };
             match next {
                 Next::Block(block) => {
+                    let (began, writing) = (Instant::now(), self.writing);
                     self.take(&block).await?;
+                    if !self.stages.is_empty() {
+                        self.route
+                            .progress()
+                            .add_stages(began.elapsed().saturating_sub(self.writing - writing));
+                    }
                     if !self.feed.has_more() && (!self.waiting.is_empty() || self.unproven.parts > 0) {
                         self.flush().await?;
                     }
@@ -471,9 +481,14 @@ impl<'a> Delivery<'a> {
             }
             _ => self.passed = None,
         }
+        let has_changes = !changes.is_empty() || self.unproven.parts > 0;
         self.write(Batch { changes, cursor: Some(cursor) }, self.counted.whole).await?;
         self.backoff.succeeded();
-        self.route.progress().committed(time_ms, self.route.parts().clock.now_ms());
+        let now_ms = self.route.parts().clock.now_ms();
+        self.route.progress().committed(time_ms, now_ms);
+        if has_changes {
+            self.route.progress().arrived(time_ms, now_ms);
+        }
         if !self.waits_for_nothing() {
             // All that is left is of the transaction that was read last.
             self.route.progress().waits(self.read_ms);
@@ -485,9 +500,12 @@ impl<'a> Delivery<'a> {
     /// Writes a batch of what was read up to change number `upto`.
     async fn write(&mut self, batch: Batch, upto: u64) -> Result<()> {
         let changes = batch.changes.len() as u64;
+        let began = Instant::now();
         let writing = self.route.progress().writes();
         let written = write(self.sink, batch).await;
         drop(writing);
+        let time = began.elapsed();
+        self.writing += time;
         let written = match written {
             Ok(written) => written,
             Err(error) => {
@@ -499,6 +517,7 @@ impl<'a> Delivery<'a> {
                 return Err(self.in_pipeline(error));
             }
         };
+        self.route.progress().wrote(changes, time);
         self.counted.sent = upto;
         self.unproven.changes += changes;
         self.unproven.rows += written.rows;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::backoff::Backoff;
@@ -118,6 +119,24 @@ pub enum MineState {
 }
 
 impl MineState {
+    /// The names of all states, as in JSON.
+    pub const NAMES: [&str; 8] =
+        ["idle", "starting", "running", "retrying", "store_full", "stopped", "ended", "failed"];
+
+    /// Its name, one of [`NAMES`](Self::NAMES).
+    pub fn name(&self) -> &'static str {
+        match self {
+            MineState::Idle => "idle",
+            MineState::Starting => "starting",
+            MineState::Running => "running",
+            MineState::Retrying { .. } => "retrying",
+            MineState::StoreFull { .. } => "store_full",
+            MineState::Stopped => "stopped",
+            MineState::Ended => "ended",
+            MineState::Failed { .. } => "failed",
+        }
+    }
+
     /// Whether nothing more will come without somebody acting.
     pub fn is_over(&self) -> bool {
         matches!(self, MineState::Stopped | MineState::Ended | MineState::Failed { .. })
@@ -360,7 +379,6 @@ impl Mine {
                 }
                 Err(error) => error,
             };
-            self.progress.add_retry();
             let (text, advice) = (error.to_string(), error.next_step().map(str::to_owned));
             if !error.kind().is_retryable() {
                 warn!(target: FAILURES, mine = self.name(), advice, "mining failed: {text}");
@@ -377,6 +395,7 @@ impl Mine {
                 }
                 _ => {
                     let wait = backoff.failed();
+                    self.progress.add_retry();
                     warn!(
                         mine = self.name(),
                         wait_ms = wait.as_millis() as u64,
@@ -472,6 +491,7 @@ impl Mine {
         if blocks.first().is_some_and(|block| block.first == self.log().tail().next) {
             self.has_room()?;
         }
+        let began = Instant::now();
         let tail = self.log().append(blocks.to_vec()).await.map_err(|error| {
             // A store that failed or is away is waited for: nothing is lost, as the source is read again from the tail.
             let kind = if error.kind() == Kind::Environment { Kind::Unavailable } else { error.kind() };
@@ -479,6 +499,7 @@ impl Mine {
             let error = Error::new(kind, error.to_string()).context("while appending to the log");
             advice.into_iter().fold(error, Error::advice)
         })?;
+        self.progress.appended(blocks, began.elapsed());
         let now_ms = self.parts.clock.now_ms();
         for (block, counts) in blocks.iter().zip(counts) {
             self.progress.durable(block, now_ms);

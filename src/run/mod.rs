@@ -8,6 +8,7 @@ pub mod counts;
 pub mod event;
 pub mod feed;
 mod full_rows;
+pub mod histogram;
 pub mod hub;
 pub mod look;
 pub mod mine;

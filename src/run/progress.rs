@@ -1,14 +1,14 @@
 //! Figures of running mines and pipelines. They are written where the work is done and read by whoever shows them.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::histogram::{AGE_US, CALL_US, CHANGES, Histogram, SIZE_BYTES};
 use super::rate::{Rate, RowRate};
 use crate::model::block::Block;
 use crate::model::position::{Cursor, Position, Seq};
@@ -31,6 +31,7 @@ pub struct MineProgress {
     retries: AtomicU64,
     skew_ms: AtomicI64,
     transaction: Mutex<Transaction>,
+    histograms: MineHistograms,
     began: Instant,
     rates: Mutex<MineRates>,
 }
@@ -51,6 +52,30 @@ impl Transaction {
     /// The table with the most of them.
     pub fn largest(&self) -> Option<&TableName> {
         self.tables.iter().max_by_key(|(_, rows)| **rows).map(|(table, _)| table)
+    }
+}
+
+/// How the appends of one mine are spread.
+#[derive(Debug)]
+pub struct MineHistograms {
+    /// How long appending to the log took, in microseconds.
+    pub append_us: Histogram,
+    /// Changes in an append.
+    pub append_changes: Histogram,
+    /// Bytes in an append, before compression.
+    pub append_bytes: Histogram,
+    /// From the server's commit of a block's last transaction to its durability in the log, in microseconds.
+    pub delay_us: Histogram,
+}
+
+impl Default for MineHistograms {
+    fn default() -> Self {
+        MineHistograms {
+            append_us: Histogram::new(CALL_US),
+            append_changes: Histogram::new(CHANGES),
+            append_bytes: Histogram::new(SIZE_BYTES),
+            delay_us: Histogram::new(AGE_US),
+        }
     }
 }
 
@@ -76,11 +101,36 @@ impl Default for MineProgress {
             retries: AtomicU64::new(0),
             skew_ms: AtomicI64::new(NEVER),
             transaction: Mutex::default(),
+            histograms: MineHistograms::default(),
         }
     }
 }
 
 impl MineProgress {
+    /// Counts an append of `blocks` that took `time`.
+    pub fn appended(&self, blocks: &[Arc<Block>], time: Duration) {
+        let changes = blocks.iter().map(|block| u64::from(block.changes)).sum();
+        let bytes = blocks.iter().map(|block| block.payload.len() as u64).sum();
+        self.histograms.append_us.record_time(time);
+        self.histograms.append_changes.record(changes);
+        self.histograms.append_bytes.record(bytes);
+    }
+
+    /// Counts a retry.
+    pub fn add_retry(&self) {
+        self.retries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Retries.
+    pub fn retries(&self) -> u64 {
+        self.retries.load(Ordering::Relaxed)
+    }
+
+    /// How its appends are spread.
+    pub fn histograms(&self) -> &MineHistograms {
+        &self.histograms
+    }
+
     /// Counts a block that became durable at `now_ms`.
     pub fn durable(&self, block: &Block, now_ms: i64) {
         self.changes.fetch_add(u64::from(block.changes), Ordering::Relaxed);
@@ -89,6 +139,7 @@ impl MineProgress {
             self.transactions.fetch_add(1, Ordering::Relaxed);
             self.commit_time_ms.store(commit.time_ms, Ordering::Relaxed);
             self.delay_ms.store((now_ms - commit.time_ms).max(0), Ordering::Relaxed);
+            self.histograms.delay_us.record_ms(now_ms - commit.time_ms);
         }
         let since_ms = since_ms(self.began);
         let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
@@ -135,16 +186,6 @@ impl MineProgress {
     /// From the server's commit of the last transaction to its durability in the log.
     pub fn delay_ms(&self) -> i64 {
         self.delay_ms.load(Ordering::Relaxed)
-    }
-
-    /// Counts an attempt to read that failed.
-    pub fn add_retry(&self) {
-        self.retries.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Attempts to read that failed.
-    pub fn retries(&self) -> u64 {
-        self.retries.load(Ordering::Relaxed)
     }
 
     /// Notes how far ahead of this machine's clock the source's is.
@@ -204,11 +245,34 @@ pub struct RouteProgress {
     commit_time_ms: AtomicI64,
     latency_ms: AtomicI64,
     writing: Mutex<Writing>,
+    stages_us: AtomicU64,
+    histograms: RouteHistograms,
     began: Instant,
     rate: Mutex<RowRate>,
     position: Mutex<Option<Position>>,
     has_let_go: AtomicBool,
     is_direct: AtomicBool,
+}
+
+/// How the batches of one route are spread.
+#[derive(Debug)]
+pub struct RouteHistograms {
+    /// How long the sink took to write a batch, in microseconds.
+    pub write_us: Histogram,
+    /// Changes in a batch, after the stages.
+    pub batch_changes: Histogram,
+    /// From the server's commit of a batch's last transaction to its durability in the sink, in microseconds.
+    pub latency_us: Histogram,
+}
+
+impl Default for RouteHistograms {
+    fn default() -> Self {
+        RouteHistograms {
+            write_us: Histogram::new(CALL_US),
+            batch_changes: Histogram::new(CHANGES),
+            latency_us: Histogram::new(AGE_US),
+        }
+    }
 }
 
 impl Default for RouteProgress {
@@ -225,6 +289,8 @@ impl Default for RouteProgress {
             commit_time_ms: AtomicI64::new(NEVER),
             latency_ms: AtomicI64::new(0),
             writing: Mutex::default(),
+            stages_us: AtomicU64::new(0),
+            histograms: RouteHistograms::default(),
             began: Instant::now(),
             rate: Mutex::new(RowRate::rows(0)),
             position: Mutex::new(None),
@@ -331,6 +397,35 @@ impl RouteProgress {
         let now = writing.since.map_or(Duration::ZERO, |since| since.elapsed());
         let last = writing.last.filter(|(_, at)| at.elapsed() < SINK_QUIET);
         last.map_or(now, |(took, _)| took.max(now)).as_millis() as u64
+    }
+
+    /// Counts that changes committed at `commit_time_ms` by the server's clock became durable in the sink at `now_ms`.
+    pub fn arrived(&self, commit_time_ms: i64, now_ms: i64) {
+        self.histograms.latency_us.record_ms(now_ms - commit_time_ms);
+    }
+
+    /// Counts a batch of `changes` that the sink took `time` to write. A cursor alone is no batch.
+    pub fn wrote(&self, changes: u64, time: Duration) {
+        if changes == 0 {
+            return;
+        }
+        self.histograms.write_us.record_time(time);
+        self.histograms.batch_changes.record(changes);
+    }
+
+    /// Counts time that went into the stages.
+    pub fn add_stages(&self, time: Duration) {
+        self.stages_us.fetch_add(u64::try_from(time.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// How its batches are spread.
+    pub fn histograms(&self) -> &RouteHistograms {
+        &self.histograms
+    }
+
+    /// How long its blocks were read and taken through the stages, in microseconds; 0 without stages.
+    pub fn stages_us(&self) -> u64 {
+        self.stages_us.load(Ordering::Relaxed)
     }
 
     /// Lets retention drop what the route has not read; with `false`, keeps it from that again.

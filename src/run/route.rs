@@ -128,6 +128,24 @@ pub enum RouteState {
 }
 
 impl RouteState {
+    /// The names of all states, as in JSON.
+    pub const NAMES: [&str; 8] =
+        ["idle", "starting", "running", "waiting", "retrying", "stopped", "finished", "failed"];
+
+    /// Its name, one of [`NAMES`](Self::NAMES).
+    pub fn name(&self) -> &'static str {
+        match self {
+            RouteState::Idle => "idle",
+            RouteState::Starting => "starting",
+            RouteState::Running => "running",
+            RouteState::Waiting { .. } => "waiting",
+            RouteState::Retrying { .. } => "retrying",
+            RouteState::Stopped => "stopped",
+            RouteState::Finished => "finished",
+            RouteState::Failed { .. } => "failed",
+        }
+    }
+
     /// Whether nothing more will come without somebody acting.
     pub fn is_over(&self) -> bool {
         matches!(self, RouteState::Stopped | RouteState::Finished | RouteState::Failed { .. })

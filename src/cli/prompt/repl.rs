@@ -22,6 +22,7 @@ use tokio::sync::oneshot;
 
 use super::side::Side;
 use super::{Session, is_interactive};
+use crate::cli::observe::Metrics;
 use crate::cli::process::{self, listen};
 use crate::cli::run::{self, DRAIN, Stop};
 use crate::cli::screen::Screen;
@@ -43,6 +44,8 @@ pub struct Repl {
     /// Folder for logs, cursors and rows set aside
     #[arg(long, value_name = "DIR", default_value = "lode-data", env = "LODE_DATA", hide_env_values = true)]
     data: PathBuf,
+    #[command(flatten)]
+    metrics: Metrics,
 }
 
 /// Runs scripts, or nothing at first, until the prompt is left.
@@ -70,6 +73,8 @@ async fn run(engine: &Arc<Engine>, plan: Plan, repl: &Repl, runtime: Handle) -> 
     screen.listen_to_logs();
     // Commands of others are answered from now on, too.
     let _socket = Socket::open(engine, &repl.data)?;
+    let note = |at: &str| screen.print(&format!("{at}\n"));
+    let _metrics = repl.metrics.open(engine, note).await?;
     let before = Before::of_terminal();
     {
         let mut stop = Stop::listen()?;

@@ -129,7 +129,7 @@ impl Observer {
                 if kind == Kind::Gap {
                     seen.gap = Fact::Yes(error.clone());
                 }
-                seen.error = Fact::Yes(error + &starving);
+                seen.error = Fact::Yes(format!("{error}{starving}"));
             }
             MineState::Retrying { error, .. } => seen.retried = Some(error),
             _ => {}
