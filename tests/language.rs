@@ -532,7 +532,8 @@ fn any_statement() -> impl Strategy<Value = Statement> {
     let step = (any::<bool>(), any_fact())
         .prop_map(|(given, fact)| at(if given { Step::Given(fact) } else { Step::Expect(fact) }));
     prop_oneof![
-        any_text().prop_map(|path| Statement::Include(Include { path })),
+        (any_text(), any_settings())
+            .prop_map(|(path, settings)| Statement::Include(Include { path, settings })),
         (any_name(), any_value()).prop_map(|(name, value)| Statement::Let(Let { name, value: at(value) })),
         (any_name(), slot(any_name()), prop::option::of(slot(any_text())), any_settings()).prop_map(
             |(name, kind, endpoint, settings)| {

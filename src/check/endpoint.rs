@@ -27,6 +27,7 @@ pub(super) fn endpoint(
             }
             Ok(Endpoint::Path(scripts.absolute(&text.node, text.span)))
         }
+        EndpointSpec::Web => web(text, kind, spec),
         EndpointSpec::Nothing => {
             Err(Diagnostic::new(Code::E0307, text.span, format!("{kind} has no connections"))
                 .help("remove the statement; the word can be used without it"))
@@ -50,11 +51,15 @@ pub(super) fn form(kind: &str, spec: EndpointSpec) -> String {
             let path = if database { "/database" } else { "" };
             format!("{kind} \"{scheme}://user@host:{default_port}{path}\"")
         }
+        EndpointSpec::Web => format!("{kind} \"https://host/path\""),
         EndpointSpec::Folder => format!("{kind} \"path/of/a/folder\""),
         EndpointSpec::File => format!("{kind} \"path/of/a/file\""),
         EndpointSpec::Nothing => kind.to_owned(),
     }
 }
+
+/// Ports of schemes that have another one than the usual scheme of their kind. `smtp` is the submission of mail (RFC 6409).
+const PORTS: [(&str, u16); 1] = [("smtp", 587)];
 
 fn server(
     text: &Spanned<String>,
@@ -72,10 +77,7 @@ fn server(
         error => wrong(format!("this is not the address of a server: {error}")),
     })?;
     if url.password().is_some() {
-        return Err(Diagnostic::new(Code::E0308, text.span, "a password does not belong in an address")
-            .label("it is masked here")
-            .note("addresses are shown in plans and messages; the password may be in the history of this file already")
-            .help("take it out, and add { password = env(\"NAME\") }"));
+        return Err(password_in_address(text, "password = env(\"NAME\")"));
     }
     if !schemes.contains(&url.scheme()) {
         let what = format!("a connection of kind {kind} cannot be at `{}://`", url.scheme());
@@ -107,8 +109,34 @@ fn server(
         return Err(wrong("the address names no database".to_owned()));
     }
     let user = decoded(url.username()).ok_or_else(|| wrong("the user is not UTF-8 text".into()))?;
-    let port = url.port().unwrap_or(default_port);
+    let own_port = PORTS.iter().find(|(scheme, _)| *scheme == url.scheme()).map(|(_, port)| *port);
+    let port = url.port().or(own_port).unwrap_or(default_port);
     Ok(Endpoint::Url { scheme: url.scheme().to_owned(), user, host, port, database })
+}
+
+/// An address of the web. Its path may be a secret, and is in no finding either.
+fn web(text: &Spanned<String>, kind: &str, spec: EndpointSpec) -> Result<Endpoint, Diagnostic> {
+    let wrong = |what: String| Diagnostic::new(Code::E0307, text.span, what).help(usage(kind, spec));
+    let url = Url::parse(&text.node).map_err(|_| wrong("this is not an address of the web".to_owned()))?;
+    if !matches!(url.scheme(), "https" | "http") || url.host_str().is_none_or(str::is_empty) {
+        return Err(wrong(format!("a connection of kind {kind} is at an address of the web")));
+    }
+    if url.password().is_some() || !url.username().is_empty() {
+        return Err(password_in_address(text, "authorization = env(\"NAME\")"));
+    }
+    if url.fragment().is_some() {
+        return Err(wrong("an address with `#` is never sent as a whole".to_owned()));
+    }
+    let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let path = format!("{}{query}", url.path());
+    Ok(Endpoint::Web { origin: url.origin().ascii_serialization(), path })
+}
+
+fn password_in_address(text: &Spanned<String>, instead: &str) -> Diagnostic {
+    Diagnostic::new(Code::E0308, text.span, "a password does not belong in an address")
+        .label("it is masked here")
+        .note("addresses are shown in plans and messages; the password may be in the history of this file already")
+        .help(format!("take it out, and add {{ {instead} }}"))
 }
 
 fn decoded(text: &str) -> Option<String> {

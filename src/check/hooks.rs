@@ -57,7 +57,7 @@ impl Checker<'_> {
             HookUse::Filter => hook::compile(&hook, HookKind::Filter).map(drop),
             HookUse::Map => hook::compile(&hook, HookKind::Map).map(drop),
             HookUse::Act(occasion) => {
-                ActingHook::compile(&hook, occasion, &self.mail_connections).map(|compiled| {
+                ActingHook::compile(&hook, occasion, &self.sending_connections).map(|compiled| {
                     self.mentioned.extend(compiled.mentioned().iter().cloned());
                 })
             }
@@ -95,7 +95,8 @@ impl Checker<'_> {
         let at = self
             .hook_file(&error.file)
             .and_then(|source| self.scripts.sources.word_at(source, error.line, error.column));
-        let mut finding = Diagnostic::new(codes::Code::E0401, at.unwrap_or(fallback), error.message.clone());
+        let code = if error.forbidden { codes::Code::E0403 } else { codes::Code::E0401 };
+        let mut finding = Diagnostic::new(code, at.unwrap_or(fallback), error.message.clone());
         if let Some(advice) = &error.advice {
             finding = finding.help(advice.clone());
         }

@@ -91,7 +91,7 @@ fn line_checker<'a>(
         diagnostics: Vec::new(),
         masks: Vec::new(),
         not_yet: Vec::new(),
-        mail_connections: Vec::new(),
+        sending_connections: Vec::new(),
         mentioned: BTreeSet::new(),
     }
 }

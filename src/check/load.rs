@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use super::grants::grants;
 use super::secrets::mask_secrets;
 use super::{Input, Kinds, Outside, Source};
 use crate::lang::ast::{Include, Spanned, Statement};
@@ -12,7 +13,7 @@ use crate::lang::codes::Code;
 use crate::lang::diagnostic::{Diagnostic, did_you_mean};
 use crate::lang::parse::parse;
 use crate::lang::span::{SourceId, SourceMap, Span};
-use crate::model::hook::HookModule;
+use crate::model::hook::{Grant, HookModule};
 
 /// So many files may belong together; more are most likely a mistake.
 pub const FILES_MAX: usize = 256;
@@ -130,8 +131,18 @@ impl Loader<'_> {
         let shown =
             normalize_shown(&Path::new(from).parent().unwrap_or(Path::new("")).join(&include.path.node));
         match Path::new(&include.path.node).extension().and_then(|extension| extension.to_str()) {
-            Some("lode") => self.file(&shown, &path, Some(span)),
-            Some("rhai") => self.module(&shown, &path, span),
+            Some("lode") => {
+                if let Some(block) = include.settings.span() {
+                    let what = "only a module of hooks (`.rhai`) takes settings behind its include";
+                    let finding = Diagnostic::new(Code::E0301, block, what);
+                    self.set.diagnostics.push(finding.help("say in that script what its own modules may do"));
+                }
+                self.file(&shown, &path, Some(span));
+            }
+            Some("rhai") => {
+                let allow = grants(include, &mut self.set.diagnostics);
+                self.module(&shown, &path, span, allow);
+            }
             _ => self.set.diagnostics.push(
                 Diagnostic::new(
                     Code::E0211,
@@ -143,7 +154,18 @@ impl Loader<'_> {
         }
     }
 
-    fn module(&mut self, shown: &Path, path: &Path, span: Span) {
+    fn module(&mut self, shown: &Path, path: &Path, span: Span, allow: Option<Vec<Grant>>) {
+        let known = self.modules.iter().position(|module| module.path == path);
+        if let Some(other) = known.filter(|known| self.modules[*known].allow != allow) {
+            let finding = Diagnostic::new(
+                Code::E0302,
+                span,
+                "this module is included twice, and may do different things",
+            )
+            .related(self.set.module_places[other].1, "the first time")
+            .help("write the same allow = […] at both places, or none");
+            return self.set.diagnostics.push(finding);
+        }
         if self.done.contains(path) || self.too_many(Some(span)) {
             return;
         }
@@ -172,7 +194,7 @@ impl Loader<'_> {
         }
         let id = self.set.sources.add(shown.display().to_string(), text.as_str());
         self.set.module_places.push((id, span));
-        self.modules.push(HookModule { name, path: path.to_owned(), text: text.into(), allow: None });
+        self.modules.push(HookModule { name, path: path.to_owned(), text: text.into(), allow });
     }
 
     fn too_many(&mut self, included: Option<Span>) -> bool {

@@ -13,6 +13,7 @@ mod connections;
 mod control;
 mod cron;
 mod endpoint;
+mod grants;
 mod hooks;
 mod kinds;
 mod line;
@@ -49,8 +50,8 @@ use connections::Connections;
 use model::NotYet;
 use names::Names;
 
-/// The kind of connections that mail is sent by.
-const MAIL: &str = "smtp";
+/// The kinds of connections by which hooks send.
+const SENDING: [&str; 2] = ["smtp", "webhook"];
 
 /// After so many findings further ones are left out: they would hardly say anything new.
 pub const FINDINGS_MAX: usize = 500;
@@ -166,7 +167,7 @@ pub fn check(input: &Input, kinds: &Kinds, outside: &dyn Outside) -> Checked {
         diagnostics,
         masks: Vec::new(),
         not_yet: Vec::new(),
-        mail_connections: Vec::new(),
+        sending_connections: Vec::new(),
         mentioned: BTreeSet::new(),
     };
     let model = checker.model();
@@ -190,8 +191,8 @@ struct Checker<'a> {
     /// Places of secrets in the texts.
     masks: Vec<Span>,
     not_yet: Vec<NotYet>,
-    /// Names of connections that mail is sent by.
-    mail_connections: Vec<String>,
+    /// Names of connections by which hooks send.
+    sending_connections: Vec<String>,
     /// Those of them that hooks name.
     mentioned: BTreeSet<String>,
 }
@@ -202,8 +203,8 @@ impl<'a> Checker<'a> {
         let mut connections = Connections::declare(self, &names);
         let mines = self.mines(&names, &mut connections);
         let pipelines = self.pipelines(&names, &mut connections, &mines);
-        self.mail_connections =
-            connections.names(|kind| kind.name == MAIL).into_iter().map(str::to_owned).collect();
+        self.sending_connections =
+            connections.names(|kind| SENDING.contains(&kind.name)).into_iter().map(str::to_owned).collect();
         let control = self.control(&names, &connections, &mines, &pipelines);
         for name in std::mem::take(&mut self.mentioned) {
             connections.make(&name, self);

@@ -25,6 +25,7 @@ use lode::check::{self, Checked, Input, Model, SecretsPolicy, System};
 use lode::engine::Engine;
 use lode::engine::registry::Registry;
 use lode::error::{Error, Kind, Result};
+use lode::hook::library;
 use lode::lang;
 use lode::lang::codes::Code;
 use lode::lang::diagnostic::{Diagnostic, did_you_mean, render, to_json};
@@ -373,19 +374,28 @@ fn explain(word: Option<&str>) -> Result<ExitCode> {
     let registry = Registry::built_in();
     let kinds = registry.kinds();
     let words = || kinds.iter().map(|kind| kind.name).chain(["share_mining", "pipeline"]);
+    let functions = library::functions();
+    let functions = || functions.iter().map(|known| known.name);
     let Some(word) = word else {
         let codes = Code::ALL.iter().map(|code| format!("  {}  {}\n", code.as_str(), code.title()));
         let words = words().map(|word| format!("  {word}\n"));
-        out(&format!("Codes:\n{}\nSettings of:\n{}", codes.collect::<String>(), words.collect::<String>()))?;
+        let (codes, words) = (codes.collect::<String>(), words.collect::<String>());
+        let mut functions: Vec<_> = functions().collect();
+        functions.dedup();
+        let functions = functions.chunks(8).map(|line| format!("  {}\n", line.join(" "))).collect::<String>();
+        out(&format!(
+            "Codes:\n{codes}\nSettings of:\n{words}\nFunctions of hooks, all of which `hooks` lists:\n{functions}"
+        ))?;
         return Ok(ExitCode::SUCCESS);
     };
     let page = lang::codes::explain(word).map(str::to_owned);
-    if let Some(page) = page.or_else(|| check::reference(&word.to_lowercase(), kinds)) {
+    let page = page.or_else(|| check::reference(&word.to_lowercase(), kinds)).or_else(|| library::page(word));
+    if let Some(page) = page.or_else(|| (word == "hooks").then(library::reference)) {
         out(&page)?;
         return Ok(ExitCode::SUCCESS);
     }
     let codes = Code::ALL.iter().map(|code| code.as_str());
-    let advice = match did_you_mean(word, words()).or_else(|| did_you_mean(word, codes)) {
+    let advice = match did_you_mean(word, words().chain(functions())).or_else(|| did_you_mean(word, codes)) {
         Some(near) => format!("did you mean {near}? `lode explain` lists everything"),
         None => "`lode explain` lists everything that has a page".to_owned(),
     };

@@ -3,7 +3,14 @@
 pub mod mongodb;
 pub mod mysql;
 pub mod oracle;
+pub mod send;
+pub mod smtp;
+mod template;
+pub mod webhook;
+mod within;
 
+pub use self::template::TEMPLATE_BYTES_MAX;
+pub use self::within::CALLS_MAX;
 use crate::model::connection::Connection;
 use crate::model::spec::{SettingSpec, SettingType};
 

@@ -17,6 +17,7 @@ use crate::check::specs::{PIPELINE, SHARE_MINING};
 use crate::check::written::setting_text;
 use crate::check::{Kinds, System, check_line, reference, setting_page};
 use crate::error::{Error, Kind, Result};
+use crate::hook::library;
 use crate::lang::codes;
 use crate::lang::diagnostic::did_you_mean;
 use crate::lang::verb::Verb;
@@ -219,7 +220,8 @@ impl Engine {
 
     fn explain(&self, word: &str) -> Result<String> {
         let page = codes::explain(word).map(str::to_owned);
-        page.or_else(|| reference(&word.to_lowercase(), self.registry.kinds())).ok_or_else(|| {
+        let page = page.or_else(|| reference(&word.to_lowercase(), self.registry.kinds()));
+        page.or_else(|| library::page(word)).ok_or_else(|| {
             Error::new(Kind::Refused, format!("there is no page for {word}"))
                 .advice("`lode explain` lists everything that has a page")
         })
@@ -265,21 +267,25 @@ fn help(about: Option<&str>, kinds: &Kinds) -> Result<String> {
         let width = Verb::ALL.iter().map(|verb| verb.as_str().len()).max().unwrap_or(0);
         let line = |verb: &Verb| format!("{:width$}  {}\n", verb.as_str(), verb.meaning());
         let verbs: String = Verb::ALL.iter().map(line).collect();
-        return Ok(verbs + "\n`help VERB` shows how it is written, `help SETTING` what a setting means.");
+        return Ok(verbs
+            + "\n`help VERB` shows how it is written, `help SETTING` what a setting means, `help FUNCTION` one of hooks.");
     };
     // `start` is both.
     let verb = Verb::find(word).map(|verb| {
         let usage: String = verb.usage().lines().map(|line| format!("    {line}\n")).collect();
         format!("{}\n\n{usage}", verb.meaning())
     });
-    let pages: Vec<String> = verb.into_iter().chain(setting_page(word, kinds)).collect();
+    let function = library::page(word).map(|page| format!("In hooks:\n{page}"));
+    let pages: Vec<String> = verb.into_iter().chain(setting_page(word, kinds)).chain(function).collect();
     if !pages.is_empty() {
         return Ok(pages.join("\n"));
     }
     let verbs = || Verb::ALL.iter().map(|verb| verb.as_str());
     let settings = kinds.setting_lists().chain([SHARE_MINING, PIPELINE]).flatten().map(|spec| spec.key);
-    let error = Error::new(Kind::Refused, format!("there is no command and no setting {word}"));
-    Err(match did_you_mean(word, verbs().chain(settings)) {
+    let functions = library::functions();
+    let functions = functions.iter().map(|known| known.name);
+    let error = Error::new(Kind::Refused, format!("there is no command, no setting and no function {word}"));
+    Err(match did_you_mean(word, verbs().chain(settings).chain(functions)) {
         Some(near) => error.advice(format!("did you mean {near}?")),
         None => error.advice(format!("the commands are {}", verbs().collect::<Vec<_>>().join(", "))),
     })

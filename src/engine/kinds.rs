@@ -1,14 +1,14 @@
 //! The kinds of systems that this build knows.
 
 use crate::check::Kinds;
-use crate::client::{PASSWORD, TLS, TLS_CA, mongodb, mysql, oracle};
-use crate::model::spec::{EndpointSpec, KindSpec, SettingSpec, SettingType};
+use crate::client::{mongodb, mysql, oracle, smtp, webhook};
+use crate::model::spec::{EndpointSpec, KindSpec};
 use crate::sink::{self, jsonl, null, sqlite};
 use crate::source;
 
 /// Every kind that scripts may name without an embedding program adding any.
 pub fn builtin() -> Kinds {
-    [MYSQL, BINLOG, SQLITE, JSONL, NULL, EMBEDDED, MONGODB, ORACLE, SMTP].into_iter().collect()
+    [MYSQL, BINLOG, SQLITE, JSONL, NULL, EMBEDDED, MONGODB, ORACLE, SMTP, WEBHOOK].into_iter().collect()
 }
 
 const MYSQL: KindSpec = KindSpec {
@@ -101,25 +101,24 @@ const ORACLE: KindSpec = KindSpec {
 
 const SMTP: KindSpec = KindSpec {
     name: "smtp",
-    meaning: "a mail server, for alerts",
-    endpoint: EndpointSpec::Url { schemes: &["smtps", "smtp"], default_port: 465, database: false },
-    connection: &[
-        PASSWORD,
-        SettingSpec {
-            key: "from",
-            ty: SettingType::Text,
-            default: None,
-            required: true,
-            meaning: "The address that mails come from.",
-            check: None,
-        },
-        TLS,
-        TLS_CA,
-    ],
+    meaning: "a mail server, for hooks of alerts and schedules: mail(name, to, subject, text)",
+    endpoint: smtp::ENDPOINT,
+    connection: smtp::CONNECTION,
     source: None,
     sink: None,
     log: None,
-    not_built_in: Some("this build sends no mail"),
+    not_built_in: None,
+};
+
+const WEBHOOK: KindSpec = KindSpec {
+    name: "webhook",
+    meaning: "a server that takes JSON over HTTPS, for hooks of alerts and schedules: webhook(name, body)",
+    endpoint: webhook::ENDPOINT,
+    connection: webhook::CONNECTION,
+    source: None,
+    sink: None,
+    log: None,
+    not_built_in: None,
 };
 
 #[cfg(test)]

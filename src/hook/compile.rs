@@ -282,7 +282,14 @@ fn path_text(module: &HookModule) -> Arc<str> {
 
 fn module_parse_error(module: &HookModule, error: &ParseError) -> HookError {
     let (line, column) = place(error.position());
-    HookError { file: path_text(module), line, column, message: error.err_type().to_string(), advice: None }
+    HookError {
+        file: path_text(module),
+        line,
+        column,
+        message: error.err_type().to_string(),
+        advice: None,
+        forbidden: false,
+    }
 }
 
 fn place(position: Position) -> (u32, u32) {
@@ -316,12 +323,12 @@ impl Places {
 
     /// An error at a position of the hook's code, or of the module with this path.
     pub fn error(&self, module: Option<&str>, position: Position, problem: Problem) -> HookError {
-        let Problem { message, advice } = problem;
+        let Problem { message, advice, forbidden } = problem;
         let (file, (line, column)) = match module {
             Some(path) => (path.into(), place(position)),
             None => (Arc::clone(&self.file), self.in_script(position)),
         };
-        HookError { file, line, column, message, advice }
+        HookError { file, line, column, message, advice, forbidden }
     }
 
     /// What a run-time error means; the other way to end is none.

@@ -71,7 +71,13 @@ impl Decimal {
         }
     }
 
-    fn is_negative(&self) -> bool {
+    /// Digits behind the point.
+    pub fn scale(&self) -> u32 {
+        self.scale
+    }
+
+    /// Whether it is below zero.
+    pub fn is_negative(&self) -> bool {
         self.digits.sign() == Sign::Minus
     }
 
@@ -137,6 +143,26 @@ impl Decimal {
                 let digits = divide_rounded(&self.digits, &power_of_ten(self.scale - scale));
                 Ok(Decimal { digits, scale })
             }
+        }
+    }
+
+    /// The next number below with so many digits behind the point.
+    pub fn floor(&self, scale: INT) -> Outcome<Decimal> {
+        let rounded = self.round(scale)?;
+        if rounded <= *self {
+            Ok(rounded)
+        } else {
+            rounded.subtract(&Decimal { digits: 1.into(), scale: rounded.scale })
+        }
+    }
+
+    /// The next number above with so many digits behind the point.
+    pub fn ceiling(&self, scale: INT) -> Outcome<Decimal> {
+        let rounded = self.round(scale)?;
+        if rounded >= *self {
+            Ok(rounded)
+        } else {
+            rounded.add(&Decimal { digits: 1.into(), scale: rounded.scale })
         }
     }
 

@@ -12,7 +12,7 @@ use rhai::{Dynamic, Engine, EvalAltResult, FLOAT, INT, ImmutableString, Position
 
 use super::error::{Outcome, Problem};
 use super::row::{self, HookRow};
-use super::{decimal, json, time};
+use super::{decimal, json, library, time};
 
 /// Operations of Rhai that a hook may use for one row.
 pub const OPERATIONS_MAX: u64 = 1_000_000;
@@ -156,6 +156,7 @@ pub(super) fn bare(limits: &Limits) -> Engine {
     decimal::register(&mut engine);
     time::register(&mut engine);
     json::register(&mut engine);
+    library::register(&mut engine);
     engine
 }
 

@@ -20,6 +20,8 @@ pub struct HookError {
     pub message: String,
     /// What to do next, where that is known.
     pub advice: Option<String>,
+    /// Whether the code is right, and does what it may not do.
+    pub forbidden: bool,
 }
 
 impl fmt::Display for HookError {
@@ -35,11 +37,18 @@ impl std::error::Error for HookError {}
 pub(super) struct Problem {
     pub message: String,
     pub advice: Option<String>,
+    /// See [`HookError::forbidden`].
+    pub forbidden: bool,
 }
 
 impl Problem {
     pub fn new(message: impl Into<String>) -> Self {
-        Problem { message: message.into(), advice: None }
+        Problem { message: message.into(), advice: None, forbidden: false }
+    }
+
+    /// What a hook may not do.
+    pub fn forbidden(message: impl Into<String>) -> Self {
+        Problem { forbidden: true, ..Problem::new(message) }
     }
 
     pub fn advice(mut self, advice: impl Into<String>) -> Self {

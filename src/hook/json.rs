@@ -39,11 +39,18 @@ pub(super) fn to_value(value: &Dynamic) -> Result<serde_json::Value, Problem> {
     to_json(value, 0)
 }
 
+/// The value at a place of a JSON text, by RFC 6901; `()` where there is none.
+pub(super) fn at(text: &str, pointer: &str) -> Outcome<Dynamic> {
+    let mut value: serde_json::Value = serde_json::from_str(text).map_err(|error| no_document(&error))?;
+    Ok(value.pointer_mut(pointer).map_or(Dynamic::UNIT, |found| from_json(found.take())))
+}
+
+fn no_document(error: &serde_json::Error) -> Problem {
+    Problem::new(format!("the text is no JSON document, at column {}", error.column()))
+}
+
 fn parse(text: &str) -> Outcome<Dynamic> {
-    let value = serde_json::from_str(text).map_err(|error| {
-        Problem::new(format!("the text is no JSON document, at column {}", error.column()))
-    })?;
-    Ok(from_json(value))
+    Ok(from_json(serde_json::from_str(text).map_err(|error| no_document(&error))?))
 }
 
 /// JSON as a value of Rhai.

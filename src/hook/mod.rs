@@ -23,6 +23,7 @@ mod decimal;
 mod engine;
 mod error;
 mod json;
+pub mod library;
 mod reach;
 mod row;
 mod shape;

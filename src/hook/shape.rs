@@ -299,7 +299,7 @@ pub struct ProjectionError {
 }
 
 impl From<Problem> for ProjectionError {
-    fn from(Problem { message, advice }: Problem) -> Self {
+    fn from(Problem { message, advice, .. }: Problem) -> Self {
         ProjectionError { message, advice }
     }
 }

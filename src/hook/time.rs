@@ -124,7 +124,7 @@ fn split_fraction(text: &str) -> Option<(&str, u32, u8)> {
     Some((clock, value * 10_u32.pow(6 - fraction.len() as u32), fraction.len() as u8))
 }
 
-fn civil_date(date: Date) -> Option<civil::Date> {
+pub(super) fn civil_date(date: Date) -> Option<civil::Date> {
     civil::Date::new(i16::try_from(date.year).ok()?, date.month as i8, date.day as i8).ok()
 }
 
@@ -134,7 +134,7 @@ fn day_number(date: Date) -> Option<i64> {
     Some(since.as_secs() / DAY_SECONDS)
 }
 
-fn of_datetime(at: DateTime) -> Option<Timestamp> {
+pub(super) fn of_datetime(at: DateTime) -> Option<Timestamp> {
     let seconds = day_number(at.date)? * DAY_SECONDS
         + i64::from(at.hour) * 3600
         + i64::from(at.minute) * 60
@@ -258,13 +258,13 @@ fn unreadable(what: &str, example: &str) -> Box<rhai::EvalAltResult> {
     Problem::new(format!("the text is no {what} such as `{example}`")).into()
 }
 
-fn not_in_calendar() -> Box<rhai::EvalAltResult> {
+pub(super) fn not_in_calendar() -> Box<rhai::EvalAltResult> {
     Problem::new("a zero date has no place in the calendar to count from")
         .advice("test for it first: `if row.born.month != 0 { … }`")
         .into()
 }
 
-fn out_of_range() -> Box<rhai::EvalAltResult> {
+pub(super) fn out_of_range() -> Box<rhai::EvalAltResult> {
     Problem::new("the result is outside of the years 0 to 9999").into()
 }
 

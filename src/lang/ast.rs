@@ -46,11 +46,13 @@ pub enum Statement {
     Command(Command),
 }
 
-/// `include "file"`: a script (`.lode`) or a module of hooks (`.rhai`).
+/// `include "file" { … }`: a script (`.lode`) or a module of hooks (`.rhai`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Include {
     /// Relative to the including file.
     pub path: Spanned<String>,
+    /// What a module may do.
+    pub settings: Settings,
 }
 
 /// `let name = value`

@@ -70,6 +70,7 @@ codes! {
     E0312 "Not a time of a schedule",
     E0401 "Rhai code is wrong",
     E0402 "There is no module of hooks of this name",
+    E0403 "A hook does what it may not do",
     E0501 "Something is left open",
     E0502 "A connection is mined into two logs",
     E0503 "Two connections are mined into one log",

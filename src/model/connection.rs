@@ -36,9 +36,16 @@ pub enum Endpoint {
     },
     /// A file or folder, absolute.
     Path(PathBuf),
+    /// An address of the web.
+    Web {
+        /// Scheme, host and port.
+        origin: String,
+        /// What follows them, with the slash; it may be known to few.
+        path: String,
+    },
 }
 
-/// Without the user: it is shown in plans and messages.
+/// Without the user, and without the path of an address of the web: it is shown in plans and messages.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -47,6 +54,7 @@ impl fmt::Display for Endpoint {
                 if database.is_empty() { Ok(()) } else { write!(f, "/{database}") }
             }
             Endpoint::Path(path) => path.display().fmt(f),
+            Endpoint::Web { origin, .. } => f.write_str(origin),
         }
     }
 }

@@ -66,6 +66,8 @@ pub enum EndpointSpec {
         /// Whether `/database` must be given.
         database: bool,
     },
+    /// `https://host/path`.
+    Web,
     /// A folder, relative to the script.
     Folder,
     /// A file, relative to the script.

@@ -242,7 +242,9 @@ fn settings_node(settings: &Settings, without: &[&str]) -> Option<Node> {
 
 pub(super) fn place(connection: &Connection) -> String {
     match &connection.endpoint {
-        Endpoint::Url { .. } => format!("{} ({})", connection.name, connection.endpoint),
+        Endpoint::Url { .. } | Endpoint::Web { .. } => {
+            format!("{} ({})", connection.name, connection.endpoint)
+        }
         Endpoint::Path(path) => format!("{} ({} {})", connection.name, connection.kind, path.display()),
     }
 }

@@ -166,7 +166,7 @@ impl Target {
         }
         match &self.connection.endpoint {
             Endpoint::Path(path) => rusqlite::Connection::open(path).unwrap().execute_batch(sql).unwrap(),
-            Endpoint::Url { .. } => {
+            Endpoint::Url { .. } | Endpoint::Web { .. } => {
                 let mut conn = self.connect().await;
                 conn.query_drop(sql).await.unwrap();
                 conn.disconnect().await.unwrap();
@@ -189,7 +189,7 @@ impl Target {
         let mut rows = match &self.connection.endpoint {
             Endpoint::Path(path) => rows_of_file(path, sql),
             Endpoint::Url { .. } if self.kind == "mongodb" => mongodb::rows(&self.connection, sql).await,
-            Endpoint::Url { .. } => {
+            Endpoint::Url { .. } | Endpoint::Web { .. } => {
                 let mut conn = self.connect().await;
                 let rows: Vec<mysql_async::Row> = conn.query(sql).await.unwrap();
                 conn.disconnect().await.unwrap();

@@ -7,4 +7,5 @@ pub mod mongodb;
 pub mod oracle;
 pub mod process;
 pub mod proxy;
+pub mod receivers;
 pub mod servers;

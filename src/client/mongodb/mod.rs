@@ -102,7 +102,7 @@ pub fn client(connection: &Connection) -> Result<Client> {
 pub fn database(connection: &Connection) -> &str {
     match &connection.endpoint {
         Endpoint::Url { database, .. } => database,
-        Endpoint::Path(_) => "",
+        Endpoint::Path(_) | Endpoint::Web { .. } => "",
     }
 }
 

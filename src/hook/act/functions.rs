@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rhai::{Array, Dynamic, Engine, INT, ImmutableString, Map, NativeCallContext};
+use serde_json::Value;
 
 use super::super::engine::clock_us;
 use super::super::error::{Outcome, Problem};
@@ -49,8 +50,8 @@ macro_rules! functions {
 functions! {
     "notify" (1, 1), None, "notify(text)", "Tells people: an event, a line of the log and of the prompt.", "notify(message)";
     "log" (1, 1), None, "log(text)", "Writes a line of the log.", "log(`${pipeline}: ${message}`)";
-    "mail" (4, 4), Some(Grant::Mail), "mail(connection, to, subject, text)", "Sends a mail; `to` is one address or an array of them.", "mail(oncall, \"dba@example.test\", name, message)";
-    "webhook" (2, 3), Some(Grant::Webhook), "webhook(url, body)\nwebhook(url, body, options)", "Sends a map as JSON to another service.", "webhook(\"https://pager.example.test/hook\", #{ summary: message })";
+    "mail" (2, 4), Some(Grant::Mail), "mail(connection, to, subject, text)\nmail(connection, subject, text)\nmail(connection, facts)", "Sends a mail to an address or an array of them, else to whom the connection names; with a map, made of the connection's template.", "mail(oncall, \"dba@example.test\", name, message)";
+    "webhook" (2, 3), Some(Grant::Webhook), "webhook(url, body)\nwebhook(url, body, options)", "Posts a map as JSON to an address, or to a connection of kind webhook, which can sign it; options: `timeout_ms` and `attempts`.", "webhook(\"https://pager.example.test/hook\", #{ summary: message })";
     "stats" (1, 1), Some(Grant::Stats), "stats(name)", "The figures of a pipeline or mine, as a map.", "log(\"rows per second: \" + stats(\"sales\").rps)";
     "pause" (1, 1), Some(Grant::Control), "pause(name)", "Pauses a pipeline, or tables.", "pause(\"shop.big_table\")";
     "resume" (1, 1), Some(Grant::Control), "resume(name)", "Goes on after a pause, without loss.", "resume(\"shop.big_table\")";
@@ -86,7 +87,7 @@ pub(in super::super) fn acts_on_no_row(name: &str) -> Option<Problem> {
     if name == "log" {
         return None;
     }
-    let problem = Problem::new(format!("`{name}` is for hooks that act, and not for filters and maps"));
+    let problem = Problem::forbidden(format!("`{name}` is for hooks that act, and not for filters and maps"));
     Some(problem.advice("a row is read again after a crash; act in `on … do`, `every … do` or `at … do`"))
 }
 
@@ -108,8 +109,11 @@ impl Grants {
         let wanted = FUNCTIONS.iter().find(|known| known.name == name)?.grant?;
         let allow = self.allow.as_ref().filter(|allow| !allow.contains(&wanted))?;
         let words: Vec<_> = allow.iter().chain([&wanted]).map(|grant| grant.as_str()).collect();
-        let problem =
-            Problem::new(format!("`{name}` is not allowed to this file: it lacks `{}`", wanted.as_str()));
+        let lacks = match wanted.as_str() {
+            word if word == name => String::new(),
+            word => format!(": it lacks `{word}`"),
+        };
+        let problem = Problem::forbidden(format!("`{name}` is not allowed to this file{lacks}"));
         Some(problem.advice(format!("grant it where the file is included: allow = [{}]", words.join(", "))))
     }
 }
@@ -218,10 +222,29 @@ fn register_mail(engine: &mut Engine, exchange: &Arc<Exchange>) {
                      subject: ImmutableString,
                      text: ImmutableString|
           -> Outcome<()> {
-        let mail =
-            Mail { to: texts(receivers, "`mail` sends to")?, subject: subject.into(), text: text.into() };
+        let receivers = texts(receivers, "`mail` sends to")?;
+        let mail = Mail { to: receivers, subject: subject.into(), text: text.into(), facts: None };
         to.ask(&context, "mail", |host| host.mail(&connection, &mail))
     };
+    engine.register_fn("mail", mail);
+    let to = Arc::clone(exchange);
+    let mail = move |context: NativeCallContext<'_>,
+                     connection: ImmutableString,
+                     subject: ImmutableString,
+                     text: ImmutableString|
+          -> Outcome<()> {
+        let mail = Mail { to: Vec::new(), subject: subject.into(), text: text.into(), facts: None };
+        to.ask(&context, "mail", |host| host.mail(&connection, &mail))
+    };
+    engine.register_fn("mail", mail);
+    let to = Arc::clone(exchange);
+    let mail =
+        move |context: NativeCallContext<'_>, connection: ImmutableString, facts: Map| -> Outcome<()> {
+            let Value::Object(facts) = json::to_value(&Dynamic::from_map(facts))? else { return Ok(()) };
+            let mail =
+                Mail { to: Vec::new(), subject: String::new(), text: String::new(), facts: Some(facts) };
+            to.ask(&context, "mail", |host| host.mail(&connection, &mail))
+        };
     engine.register_fn("mail", mail);
 }
 

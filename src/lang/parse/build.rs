@@ -29,7 +29,10 @@ impl<'t> Builder<'t> {
         let rule = pair.as_rule();
         let mut parts = Parts::of(pair);
         Some(match rule {
-            Rule::include => Statement::Include(Include { path: self.text(parts.next()?) }),
+            Rule::include => {
+                let path = self.text(parts.next()?);
+                Statement::Include(Include { path, settings: self.settings(&mut parts)? })
+            }
             Rule::binding => {
                 Statement::Let(Let { name: self.name(parts.next()?), value: self.value(parts.next()?)? })
             }

@@ -43,7 +43,9 @@ impl Printer<'_> {
         let span = statement.span;
         match &statement.node {
             Statement::Include(include) => {
-                Doc::All(vec![self.at(span, "include "), Doc::Indent(vec![self.quoted(&include.path)])])
+                let mut docs = vec![self.at(span, "include "), Doc::Indent(vec![self.quoted(&include.path)])];
+                self.settings(&mut docs, &include.settings);
+                Doc::All(docs)
             }
             Statement::Let(binding) => Doc::All(vec![
                 self.at(span, "let "),

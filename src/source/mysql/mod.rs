@@ -205,7 +205,7 @@ impl MysqlSource {
 fn address(connection: &Connection) -> String {
     match &connection.endpoint {
         crate::model::connection::Endpoint::Url { host, port, .. } => format!("{host}:{port}"),
-        path @ crate::model::connection::Endpoint::Path(_) => path.to_string(),
+        other => other.to_string(),
     }
 }
 
