@@ -33,6 +33,8 @@ pub use self::runner::HookRun;
 
 /// How often everything is looked at.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// How often it is looked whether hooks have ended.
+const IDLE_POLL: Duration = Duration::from_millis(20);
 /// How often it is noted that somebody looked, where there are schedules that could be missed.
 const NOTED_EVERY_MS: i64 = 60_000;
 /// So much of the history is answered at once.
@@ -126,7 +128,7 @@ impl Alerts {
 }
 
 impl Engine {
-    /// Watches what alerts are about and keeps the times of schedules, in the background, for as long as the engine lives.
+    /// Once something was applied, watches what alerts are about and keeps the times of schedules, in the background, for as long as the engine lives.
     /// Hooks run beside everything else: none holds up a mine or a pipeline.
     pub fn watch(self: &Arc<Self>) {
         let (engine, mut events) = (Arc::downgrade(self), self.events());
@@ -155,6 +157,10 @@ impl Engine {
     pub async fn look(self: &Arc<Self>) {
         let jobs = {
             let running = self.running.lock().await;
+            // Before something runs, nothing is over either.
+            if running.plan.pipelines.is_empty() {
+                return;
+            }
             let mut state = self.alerts.state();
             let now_ms = self.clock.now_ms();
             self.follow(&mut state, &running.plan, now_ms);
@@ -198,9 +204,18 @@ impl Engine {
         }
     }
 
-    /// Whether no hook runs or waits to.
-    pub fn hooks_are_done(&self) -> bool {
-        self.alerts.runner.is_idle()
+    /// Looks once more, and waits until no hook runs or waits to, for `patience` at the most. Who ends a run has what
+    /// ended it told.
+    pub async fn finish_hooks(self: &Arc<Self>, patience: Duration) {
+        self.look().await;
+        let idle = async {
+            while !self.alerts.runner.is_idle() {
+                tokio::time::sleep(IDLE_POLL).await;
+            }
+        };
+        if tokio::time::timeout(patience, idle).await.is_err() {
+            warn!("hooks are left unfinished");
+        }
     }
 
     pub(super) fn mute(&self, name: &str, time: Option<Duration>) -> Result<Reply> {
