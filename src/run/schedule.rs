@@ -3,6 +3,8 @@
 //! Times of cron are those of a time zone. Where its clocks go forward, a time that is skipped comes once, right after
 //! the gap; where they go back, a time that comes twice counts the first time only.
 
+use std::time::Duration;
+
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
@@ -58,6 +60,13 @@ impl Timer {
     /// What is due at `now_ms`, and moves on behind that: however many times have passed, it is one.
     pub fn due(&mut self, now_ms: i64) -> Option<Due> {
         let next_ms = self.next_ms.filter(|next_ms| *next_ms <= now_ms)?;
+        if let When::Every(period) = &self.when {
+            // A period has no place of its own on the clock, so that it is never too late for one.
+            let period_ms = period_ms(*period);
+            self.next_ms =
+                next_ms.checked_add(((now_ms - next_ms) / period_ms + 1).saturating_mul(period_ms));
+            return Some(Due::Now(next_ms + (now_ms - next_ms) / period_ms * period_ms));
+        }
         let mut last_ms = next_ms;
         let mut steps = 0;
         while let Some(next_ms) = self.next_ms.filter(|next_ms| *next_ms <= now_ms) {
@@ -65,7 +74,7 @@ impl Timer {
             steps += 1;
             match steps {
                 STEPS_MAX.. => self.go_on(now_ms),
-                _ => self.step(now_ms),
+                _ => self.step(),
             }
         }
         Some(if now_ms - last_ms > LATE_MAX_MS { Due::Missed(last_ms) } else { Due::Now(last_ms) })
@@ -84,35 +93,27 @@ impl Timer {
 
     fn go_on(&mut self, now_ms: i64) {
         match &self.when {
-            When::Every(period) => {
-                let period_ms = i64::try_from(period.as_millis()).unwrap_or(i64::MAX).max(1);
-                self.next_ms = now_ms.checked_add(period_ms);
-            }
+            When::Every(period) => self.next_ms = now_ms.checked_add(period_ms(*period)),
             When::At(_) => {
                 let now = Timestamp::from_millisecond(now_ms).unwrap_or_default();
                 self.wall = Some(self.zone.to_datetime(now));
-                self.step(now_ms);
+                self.step();
             }
         }
     }
 
-    fn step(&mut self, now_ms: i64) {
-        match &self.when {
-            When::Every(period) => {
-                let period_ms = i64::try_from(period.as_millis()).unwrap_or(i64::MAX).max(1);
-                self.next_ms = self.next_ms.and_then(|next_ms| {
-                    let behind = (now_ms - next_ms).max(0) / period_ms;
-                    next_ms.checked_add((behind + 1).checked_mul(period_ms)?)
-                });
-            }
-            When::At(cron) => {
-                self.wall = self.wall.and_then(|wall| next(cron, wall));
-                self.next_ms = self.wall.and_then(|wall| {
-                    wall.to_zoned(self.zone.clone()).ok().map(|time| time.timestamp().as_millisecond())
-                });
-            }
-        }
+    /// Moves on to the next time of cron.
+    fn step(&mut self) {
+        let When::At(cron) = &self.when else { return };
+        self.wall = self.wall.and_then(|wall| next(cron, wall));
+        self.next_ms = self.wall.and_then(|wall| {
+            wall.to_zoned(self.zone.clone()).ok().map(|time| time.timestamp().as_millisecond())
+        });
     }
+}
+
+fn period_ms(period: Duration) -> i64 {
+    i64::try_from(period.as_millis()).unwrap_or(i64::MAX).max(1)
 }
 
 /// The first time of a schedule behind a moment, by the clock on the wall.
@@ -141,8 +142,6 @@ fn is_day(cron: &Cron, at: DateTime) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn ms(text: &str) -> i64 {

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
@@ -20,7 +20,8 @@ use self::observe::Observer;
 use self::runner::{Job, Runner};
 use super::Engine;
 use super::reply::Reply;
-use crate::check::model::{Alert, Metric, Schedule, Subject};
+use crate::check::SENDING;
+use crate::check::model::{Action, Alert, Metric, Schedule, Subject};
 use crate::error::{Error, Kind, Result};
 use crate::hook::act::{ActFacts, Occasion};
 use crate::plan::Plan;
@@ -148,6 +149,8 @@ impl Engine {
                 let Some(engine) = engine.upgrade() else { return };
                 if happened {
                     engine.look().await;
+                    // What else has happened until now was seen, or is seen a second later.
+                    while !matches!(events.try_recv(), Err(TryRecvError::Empty | TryRecvError::Closed)) {}
                 }
             }
         });
@@ -169,6 +172,12 @@ impl Engine {
             let observation = state.observer.look(&running, &self.clock, tables);
             let fired = state.watch.kept().firing.len();
             let told = state.watch.look(&observation);
+            let all = running.plan.connections.values();
+            let sending = all.filter(|connection| SENDING.contains(&connection.kind));
+            let connections: Vec<String> = sending.map(|connection| connection.name.clone()).collect();
+            let mut jobs: Vec<Job> =
+                told.iter().flat_map(|told| jobs_of(told, &state, &running.plan)).collect();
+            drop(running);
             let is_old = !state.timers.is_empty() && now_ms - state.noted_ms >= NOTED_EVERY_MS;
             if !told.is_empty() || state.watch.kept().firing.len() != fired || is_old {
                 // What is told is not held up by a disk that is full.
@@ -176,10 +185,6 @@ impl Engine {
                     warn!("alerts are not noted, and would be told again after a restart: {error}");
                 }
             }
-            let mail = running.plan.connections.values().filter(|connection| connection.kind == "smtp");
-            let connections: Vec<String> = mail.map(|connection| connection.name.clone()).collect();
-            let mut jobs: Vec<Job> =
-                told.iter().flat_map(|told| jobs_of(told, &state, &running.plan)).collect();
             jobs.extend(due(&mut state, now_ms));
             jobs.iter_mut().for_each(|job| job.connections.clone_from(&connections));
             told.into_iter().for_each(|told| self.tell(told));
@@ -322,7 +327,7 @@ fn jobs_of(told: &Told, state: &State, plan: &Plan) -> Vec<Job> {
     let Some(rule) = state.watch.rule(&told.rule) else { return Vec::new() };
     if let Some(alert) = rule.statement.and_then(|statement| state.statements.get(statement)) {
         // A command happens once: what `pause` has done is not undone by the end of what it was for.
-        let is_command = matches!(alert.action, crate::check::model::Action::Command(_));
+        let is_command = matches!(alert.action, Action::Command(_));
         return if is_command && told.because != Because::Fires {
             Vec::new()
         } else {
