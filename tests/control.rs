@@ -364,7 +364,7 @@ impl Drop for Scene {
 }
 
 fn asked(command: &str) -> Request {
-    Request { command: command.to_owned(), confirmed: true, folder: PathBuf::from("/") }
+    Request { command: command.to_owned(), confirmed: true, folder: PathBuf::from("/"), parts: false }
 }
 
 fn ask(scene: &Scene, command: &str) -> serde_json::Value {

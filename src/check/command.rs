@@ -133,12 +133,35 @@ pub enum Command {
         /// Which.
         word: String,
     },
+    /// Changes of a log.
+    Peek {
+        /// What is looked at.
+        #[serde(flatten)]
+        look: Look,
+        /// How many changes, at the most.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit: Option<u64>,
+    },
     /// Follows changes.
     Tail {
-        /// The tables.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        of: Option<Subject>,
+        /// What is looked at.
+        #[serde(flatten)]
+        look: Look,
     },
+}
+
+/// Which changes of the logs are looked at.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Look {
+    /// A table, a mine, or what a pipeline reads; everything otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<Subject>,
+    /// Where to begin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Place>,
+    /// Rhai code that answers for a change whether it is meant, as in a filter: the text between the braces.
+    #[serde(default, rename = "where", skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
 }
 
 /// What commands can be about.
@@ -215,6 +238,7 @@ impl Command {
             Command::Ack { .. } => Verb::Ack,
             Command::Help { .. } => Verb::Help,
             Command::Explain { .. } => Verb::Explain,
+            Command::Peek { .. } => Verb::Peek,
             Command::Tail { .. } => Verb::Tail,
         }
     }
@@ -254,7 +278,13 @@ impl fmt::Display for Command {
                 time.map_or(Ok(()), |time| write!(f, " for {time}"))
             }
             Command::Unmute { name } | Command::Ack { name } => write!(f, " {}", alert_text(name)),
-            Command::Status { of } | Command::Tail { of } => subjects(f, of.as_slice()),
+            Command::Status { of } => subjects(f, of.as_slice()),
+            Command::Tail { look } => look.fmt(f),
+            Command::Peek { look, limit } => {
+                look.fmt_head(f)?;
+                limit.iter().try_for_each(|limit| write!(f, " limit {limit}"))?;
+                look.fmt_filter(f)
+            }
             Command::Show { of: Subject::Mine(name) } => write!(f, " mine {name}"),
             Command::Show { of: Subject::Pipeline(name) } => write!(f, " pipeline {}", name_text(name)),
             Command::Show { of } => subjects(f, std::slice::from_ref(of)),
@@ -296,6 +326,25 @@ impl fmt::Display for Command {
 fn alert_text(name: &str) -> String {
     let plain = |letter: char| letter.is_alphanumeric() || "_. ".contains(letter);
     if name.chars().all(plain) && !name.starts_with(char::is_numeric) { name.to_owned() } else { quote(name) }
+}
+
+impl Look {
+    fn fmt_head(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.of.iter().try_for_each(|of| write!(f, " {}", subject_text(of)))?;
+        self.from.iter().try_for_each(|from| write!(f, " from {}", place_text(from)))
+    }
+
+    fn fmt_filter(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.filter.iter().try_for_each(|filter| write!(f, " where {{{filter}}}"))
+    }
+}
+
+/// As it stands behind its verb.
+impl fmt::Display for Look {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.fmt_head(f)?;
+        self.fmt_filter(f)
+    }
 }
 
 /// Names to choose from.

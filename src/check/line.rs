@@ -190,10 +190,11 @@ impl Checker<'_> {
                     return None;
                 }
             },
-            Verb::Tail => match reading.is_over() {
-                true => Command::Tail { of: None },
-                false => Command::Tail { of: Some(self.pausable(reading)?) },
-            },
+            Verb::Peek => {
+                let (look, limit) = self.look(reading)?;
+                Command::Peek { look, limit }
+            }
+            Verb::Tail => Command::Tail { look: self.look(reading)?.0 },
         })
     }
 
@@ -281,7 +282,7 @@ impl Checker<'_> {
     }
 
     /// A pipeline or a mine.
-    fn named(&mut self, reading: &mut Reading<'_>) -> Option<Subject> {
+    pub(super) fn named(&mut self, reading: &mut Reading<'_>) -> Option<Subject> {
         let (name, span) = self.name(reading)?;
         if reading.known.has_pipeline(&name) {
             return Some(Subject::Pipeline(name));
@@ -328,7 +329,7 @@ impl Checker<'_> {
     }
 
     /// A pipeline, or tables of a mine.
-    fn pausable(&mut self, reading: &mut Reading<'_>) -> Option<Subject> {
+    pub(super) fn pausable(&mut self, reading: &mut Reading<'_>) -> Option<Subject> {
         if let Some(Spanned { node: Argument::Tables(tables), span }) = reading.peek() {
             let name = &tables.connection;
             let label = table_label(tables);
@@ -361,11 +362,9 @@ impl Checker<'_> {
                 let what = format!("`{verb}` is for pipelines and tables, and `{mine}` is a mine");
                 let instead = if reading.verb.node == Verb::Pause { "stop" } else { "start" };
                 let finding = Diagnostic::new(Code::E0512, span, what);
-                self.report(if reading.verb.node == Verb::Tail {
-                    finding.help(format!("write {verb} {mine}.* for all of its tables"))
-                } else {
-                    finding.help(format!("write {instead} {mine}, or {verb} {mine}.* for all of its tables"))
-                });
+                self.report(
+                    finding.help(format!("write {instead} {mine}, or {verb} {mine}.* for all of its tables")),
+                );
                 None
             }
             (subject, _) => Some(subject),
@@ -385,7 +384,7 @@ impl Checker<'_> {
                 self.report(finding.help(reading.known.subjects_help()));
                 None
             }
-            Some(Spanned { node: Argument::Number(_) | Argument::Call(_), span }) => {
+            Some(Spanned { node: Argument::Number(_) | Argument::Call(_) | Argument::Code(_), span }) => {
                 let what = format!("`{}` takes names", verb.as_str());
                 self.report(Diagnostic::new(Code::E0208, *span, what).help(reading.known.subjects_help()));
                 None
@@ -401,7 +400,6 @@ impl Checker<'_> {
 
     /// `to` and a place.
     fn rewind_place(&mut self, reading: &mut Reading<'_>) -> Option<Place> {
-        let wrong = |reading: &Reading<'_>, span: Span, what: &str| reading.not_whole(span, what.to_owned());
         let verb_span = reading.verb.span;
         match reading.next() {
             Some(argument) if is_word(argument, "to") => {}
@@ -414,16 +412,20 @@ impl Checker<'_> {
             }
             other => {
                 let span = other.map_or(verb_span, |argument| argument.span);
-                self.report(wrong(
-                    reading,
-                    span,
-                    "`rewind` does not say where to: after the pipeline comes `to`",
-                ));
+                let what = "`rewind` does not say where to: after the pipeline comes `to`";
+                self.report(reading.not_whole(span, what.to_owned()));
                 return None;
             }
         }
+        self.log_place(reading, "to")
+    }
+
+    /// A place in a log, behind a word.
+    pub(super) fn log_place(&mut self, reading: &mut Reading<'_>, word: &str) -> Option<Place> {
         let Some(Spanned { node, span }) = reading.next() else {
-            self.report(wrong(reading, verb_span, "the place behind `to` is missing"));
+            let finding =
+                reading.not_whole(reading.verb.span, format!("the place behind `{word}` is missing"));
+            self.report(finding);
             return None;
         };
         let text_of = |value: &Spanned<Value>| match &value.node {
@@ -433,14 +435,14 @@ impl Checker<'_> {
         let place = match node {
             Argument::Hole => {
                 let finding = Diagnostic::new(Code::E0501, *span, "the place is missing here");
-                self.report(finding.help(how_to_write(Verb::Rewind)));
+                self.report(finding.help(how_to_write(reading.verb.node)));
                 return None;
             }
             Argument::Text(text) => match text.parse::<jiff::Timestamp>() {
                 Ok(time) => Some(Place::Start(Start::Time(time.as_millisecond()))),
                 Err(_) => {
                     let what = format!("`{text}` is not a time with its offset from UTC");
-                    self.report(wrong(reading, *span, &what));
+                    self.report(reading.not_whole(*span, what));
                     return None;
                 }
             },
@@ -468,7 +470,7 @@ impl Checker<'_> {
             _ => None,
         };
         if place.is_none() {
-            self.report(wrong(reading, *span, "this is no place in a log"));
+            self.report(reading.not_whole(*span, "this is no place in a log".to_owned()));
         }
         place
     }
@@ -505,34 +507,34 @@ impl Checker<'_> {
 }
 
 /// The arguments of a command on their way to what they mean.
-struct Reading<'r> {
-    verb: Spanned<Verb>,
-    known: &'r Known,
+pub(super) struct Reading<'r> {
+    pub(super) verb: Spanned<Verb>,
+    pub(super) known: &'r Known,
     arguments: &'r [Spanned<Argument>],
     read: usize,
 }
 
 impl<'r> Reading<'r> {
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.read >= self.arguments.len()
     }
 
-    fn peek(&self) -> Option<&'r Spanned<Argument>> {
+    pub(super) fn peek(&self) -> Option<&'r Spanned<Argument>> {
         self.arguments.get(self.read)
     }
 
-    fn next(&mut self) -> Option<&'r Spanned<Argument>> {
+    pub(super) fn next(&mut self) -> Option<&'r Spanned<Argument>> {
         let next = self.peek();
         self.read += usize::from(next.is_some());
         next
     }
 
-    fn not_whole(&self, span: Span, what: String) -> Diagnostic {
+    pub(super) fn not_whole(&self, span: Span, what: String) -> Diagnostic {
         Diagnostic::new(Code::E0512, span, what).help(how_to_write(self.verb.node))
     }
 }
 
-fn is_word(argument: &Spanned<Argument>, word: &str) -> bool {
+pub(super) fn is_word(argument: &Spanned<Argument>, word: &str) -> bool {
     matches!(&argument.node, Argument::Word(text) if text == word)
 }
 
@@ -542,6 +544,7 @@ fn argument_text(argument: &Spanned<Argument>) -> String {
         Argument::Number(number) => number.to_string(),
         Argument::Tables(tables) => table_label(tables),
         Argument::Call(call) => call.function.node.clone(),
+        Argument::Code(_) => "{…}".to_owned(),
         Argument::Hole => "...".to_owned(),
     }
 }

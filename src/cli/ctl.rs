@@ -7,10 +7,13 @@ use clap::Args;
 use lode::engine::reply::Reply;
 use lode::engine::socket::{Client, Request};
 use lode::error::{Error, Kind, Result};
+use lode::lang::verb::Verb;
 use serde::Deserialize;
 
-use super::process::current_folder;
-use super::{answer, exit, out, screen};
+use super::follow::Followed;
+use super::process::{current_folder, threads};
+use super::run::Stop;
+use super::{answer, exit, follow, out, screen};
 
 #[derive(Args)]
 pub struct Ctl {
@@ -31,8 +34,12 @@ pub struct Ctl {
 /// Asks, and shows the answer.
 pub fn run(ctl: Ctl) -> Result<ExitCode> {
     let folder = current_folder()?;
-    let request = Request { command: ctl.words.join(" "), confirmed: ctl.yes, folder };
-    let answer = Client::connect(&ctl.data)?.ask(&request)?;
+    let request = Request { command: ctl.words.join(" "), confirmed: ctl.yes, folder, parts: false };
+    let mut client = Client::connect(&ctl.data)?;
+    if is_followed(&request.command) {
+        return show_parts(client, &request, ctl.json);
+    }
+    let mut answer = client.ask(&request)?;
     let reply = match reply_of(&answer) {
         Ok(reply) => reply,
         // Of another version: what it says can still be shown to programs.
@@ -43,6 +50,8 @@ pub fn run(ctl: Ctl) -> Result<ExitCode> {
         Err(error) => return Err(error),
     };
     if ctl.json {
+        // That is for people.
+        answer.as_object_mut().map(|answer| answer.shift_remove("shown"));
         out(&answer.to_string())?;
     } else {
         show(&reply)?;
@@ -51,6 +60,22 @@ pub fn run(ctl: Ctl) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::from(code(&reply)))
+}
+
+/// Whether the answer to a command has no end.
+pub fn is_followed(command: &str) -> bool {
+    command.split_whitespace().next() == Some(Verb::Tail.as_str())
+}
+
+fn show_parts(client: Client, request: &Request, json: bool) -> Result<ExitCode> {
+    let runtime = threads(Some(1))?;
+    let code = runtime.block_on(async {
+        let mut stop = Stop::listen()?;
+        let followed = Followed::There(client.ask_in_parts(request)?);
+        follow::show(followed, json, stop.asked()).await
+    });
+    runtime.shutdown_background();
+    code.map(ExitCode::from)
 }
 
 /// What came over the socket, as an answer of this version.

@@ -4,6 +4,7 @@ mod alerts;
 mod answer;
 mod ctl;
 mod exit;
+mod follow;
 mod help;
 mod log;
 mod log_lines;

@@ -127,9 +127,10 @@ impl Engine {
             Command::Ack { name } => self.ack(name)?,
             Command::Help { about } => Reply::Text { text: help(about.as_deref(), self.registry.kinds())? },
             Command::Explain { word } => Reply::Text { text: self.explain(word)? },
+            Command::Peek { look, limit } => self.answer_peek(look, *limit).await,
             Command::Tail { .. } => {
-                return Err(Error::new(Kind::Refused, "a command has one answer, and `tail` has no end")
-                    .advice("`lode log tail` follows a log, also while it is written"));
+                return Err(Error::new(Kind::Refused, "`tail` has no end, and one answer was asked for")
+                    .advice("ask for it in parts, or `peek`"));
             }
             Command::Start { of } => self.each(of, |subject| self.start_one(subject)).await?,
             Command::Stop { of } => self.stop_all(of, door, confirmed).await?,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::alerts::AlertsShown;
 use super::audit::AuditEntry;
 use super::decisions::{Decided, Decisions, Halted};
+use super::look::Changes;
 use super::status::{MineStatus, PipelineStatus, Status};
 use crate::error::{Error, Kind};
 use crate::lang::diagnostic::{Diagnostic, render, to_json};
@@ -68,6 +69,8 @@ pub enum Reply {
         /// The mine, with the figures of its tables.
         mine: Box<MineStatus>,
     },
+    /// To `peek`, and each part of the answer to `tail`.
+    Changes(Changes),
     /// It is done.
     Done {
         /// What, a sentence for each thing.

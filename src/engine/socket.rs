@@ -4,6 +4,8 @@
 //! whoever connects all the same is asked for the user by the system. A data folder has one running lode: a lock tells a
 //! socket that a dead process has left from one that somebody listens to.
 
+mod parts;
+
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
@@ -25,6 +27,8 @@ use super::Engine;
 use super::door::Door;
 use super::reply::Reply;
 use crate::error::{Error, Kind, Result};
+
+pub use self::parts::{Line, PartsClient};
 
 /// So many clients may be connected at the same time.
 pub const CLIENTS_MAX: usize = 32;
@@ -55,6 +59,9 @@ pub struct Request {
     /// The absolute folder that paths in the command are relative to.
     #[serde(default)]
     pub folder: PathBuf,
+    /// Whether an answer without an end, such as that to `tail`, is taken in parts.
+    #[serde(default)]
+    pub parts: bool,
 }
 
 /// The listening side. Dropping it ends all connections and removes the socket.
@@ -128,15 +135,8 @@ impl Client {
     /// # Errors
     /// `Unavailable` when the other side ends before it has answered: nobody knows whether the command was carried out.
     pub fn ask(&mut self, request: &Request) -> Result<serde_json::Value> {
-        let ended = |why: String| {
-            Error::new(Kind::Unavailable, format!("lode ended before it answered: {why}"))
-                .advice("see whether it runs; what it did is in its audit list")
-        };
-        let mut line = serde_json::to_vec(request)
-            .map_err(|error| Error::new(Kind::Internal, "a request cannot be written").caused_by(error))?;
-        line.push(b'\n');
         // An answer may come all the same, such as that there are too many clients.
-        let sent = self.stream.get_mut().write_all(&line);
+        let sent = self.send(request)?;
         let mut answer = Vec::new();
         match self.stream.read_until(b'\n', &mut answer) {
             Err(error) => return Err(ended(error.to_string())),
@@ -149,6 +149,19 @@ impl Client {
         }
         serde_json::from_slice(&answer).map_err(|error| ended(format!("its answer is broken off ({error})")))
     }
+
+    fn send(&mut self, request: &Request) -> Result<std::io::Result<()>> {
+        let mut line = serde_json::to_vec(request)
+            .map_err(|error| Error::new(Kind::Internal, "a request cannot be written").caused_by(error))?;
+        line.push(b'\n');
+        Ok(self.stream.get_mut().write_all(&line))
+    }
+}
+
+/// The other side has gone.
+fn ended(why: String) -> Error {
+    Error::new(Kind::Unavailable, format!("lode ended before it answered: {why}"))
+        .advice("see whether it runs; what it did is in its audit list")
 }
 
 async fn serve(engine: Arc<Engine>, listener: UnixListener, owner: u32) {
@@ -198,7 +211,13 @@ async fn client(engine: Arc<Engine>, mut stream: UnixStream, owner: u32, room: O
             }
         };
         let reply = match serde_json::from_slice::<Request>(&line) {
-            Ok(Request { command, confirmed, folder }) => {
+            Ok(request) if request.parts => {
+                if !parts::respond(&engine, &mut stream, request, &door).await {
+                    return;
+                }
+                continue;
+            }
+            Ok(Request { command, confirmed, folder, .. }) => {
                 engine.line(&command, &folder, &door, confirmed).await
             }
             Err(error) => Error::new(Kind::Refused, format!("this is not a request: {error}"))
@@ -237,7 +256,12 @@ async fn request(stream: &mut UnixStream, read: &mut Vec<u8>) -> Result<Option<V
 
 /// Sends an answer. False when the client does not take it.
 async fn answer(stream: &mut UnixStream, reply: &Reply) -> bool {
-    let Ok(mut line) = serde_json::to_vec(reply) else { return false };
+    send(stream, reply).await
+}
+
+/// Sends a line. False when the client does not take it.
+async fn send(stream: &mut UnixStream, line: &impl Serialize) -> bool {
+    let Ok(mut line) = serde_json::to_vec(line) else { return false };
     line.push(b'\n');
     matches!(timeout(ANSWER_TIME_MAX, stream.write_all(&line)).await, Ok(Ok(())))
 }

@@ -414,6 +414,8 @@ pub enum Argument {
     Number(Number),
     /// `position("binlog.000042", 4)`
     Call(Call),
+    /// The text between the braces of `{ row.qty > 3 }`; its place is without them.
+    Code(String),
     /// `...`
     Hole,
 }

@@ -53,7 +53,8 @@ verbs! {
     Ack = "ack", "ack lag of sales\nack sales", "Has alerts that fire tell no more until they are resolved.";
     Help = "help", "help\nhelp VERB\nhelp SETTING", "Says how commands are written, and what settings mean.";
     Explain = "explain", "explain E0203\nexplain mysql", "Prints the page of a code, or the settings of a kind.";
-    Tail = "tail", "tail shop.orders", "Follows changes as they come.";
+    Peek = "peek", "peek shop.orders\npeek shop.orders limit 5\npeek PIPELINE from \"2026-01-31T08:00:00Z\"\npeek shop.orders where { row.qty > 3 }", "Shows the newest changes in a mine's log, or those from a place on.";
+    Tail = "tail", "tail\ntail shop.orders\ntail PIPELINE where { row.qty > 3 }\ntail shop.orders from earliest", "Follows changes as they are mined, until Ctrl-C.";
 }
 
 impl Verb {

@@ -3,6 +3,9 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::error::{Error, Kind, Result};
 use crate::model::block::{Block, ChangeEntry, Commit, Entry, SchemaBook, parse_schema};
@@ -16,6 +19,8 @@ const READ_BYTES: usize = 1 << 20;
 const PENDING_BYTES_MAX: usize = 8 << 20;
 /// So many entries before the end are looked through at first for the newest changes; then ever more.
 const NEWEST_ENTRIES: u64 = 1000;
+/// More entries are not looked through at once: what is found in them is kept until their end.
+const NEWEST_ENTRIES_MAX: u64 = 64_000;
 
 /// A change of the log.
 #[derive(Clone, Debug)]
@@ -26,8 +31,22 @@ pub struct Seen {
     pub commit: Arc<Commit>,
 }
 
+/// The newest changes that were chosen.
+#[derive(Clone, Debug)]
+pub struct Newest {
+    /// In their order.
+    pub seen: Vec<Seen>,
+    /// Everything from this entry on was looked at.
+    pub since: Seq,
+    /// Whether the time was over before enough was found.
+    pub is_cut: bool,
+}
+
 /// Whether a change is to be shown.
-pub type Choice<'a> = dyn FnMut(&Change) -> Result<bool> + 'a;
+pub type Choice<'a> = dyn FnMut(&Change) -> Result<bool> + Send + 'a;
+
+/// Takes what is shown, until it has enough.
+pub type Show<'a> = dyn FnMut(Seen) -> ControlFlow<()> + Send + 'a;
 
 /// Reads the changes of a log. Its futures may be dropped at any time; what was not shown is then read again.
 pub struct Look {
@@ -51,7 +70,7 @@ impl Look {
         from: Seq,
         to: Seq,
         choose: &mut Choice<'_>,
-        show: &mut dyn FnMut(Seen) -> ControlFlow<()>,
+        show: &mut Show<'_>,
     ) -> Result<()> {
         let mut next = from;
         // Accepted changes whose transaction has not ended, and the end of that, when it was read ahead.
@@ -121,6 +140,22 @@ impl Look {
     /// # Errors
     /// As [`changes`](Self::changes).
     pub async fn newest(&mut self, count: usize, choose: &mut Choice<'_>) -> Result<Vec<Seen>> {
+        Ok(self.newest_within(count, None, choose).await?.seen)
+    }
+
+    /// As [`newest`](Self::newest), but looks no longer than `patience`.
+    ///
+    /// # Errors
+    /// As [`changes`](Self::changes).
+    pub async fn newest_within(
+        &mut self,
+        count: usize,
+        patience: Option<Duration>,
+        choose: &mut Choice<'_>,
+    ) -> Result<Newest> {
+        let deadline = patience.map(|patience| Instant::now() + patience);
+        let is_over = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        let mut is_cut = false;
         let mut found: VecDeque<Seen> = VecDeque::new();
         let mut to = self.log.tail().next;
         let mut window = NEWEST_ENTRIES;
@@ -139,8 +174,14 @@ impl Look {
                 newest.push_back(seen);
                 ControlFlow::Continue(())
             };
-            match self.changes(from, to, choose, &mut show).await {
+            let mut choose_in_time = |change: &Change| {
+                is_cut = is_over();
+                if is_cut { Err(Error::new(Kind::Unavailable, "the time is over")) } else { choose(change) }
+            };
+            match self.changes(from, to, &mut choose_in_time, &mut show).await {
                 Ok(()) => {}
+                // What was found last are not the newest ones of these entries.
+                Err(_) if is_cut => break,
                 // Retention came first.
                 Err(error) if error.kind() == Kind::Gap && self.log.stat().horizon > from => continue,
                 Err(error) => return Err(error),
@@ -149,9 +190,9 @@ impl Look {
                 found.push_front(seen);
             }
             to = from;
-            window = window.saturating_mul(4);
+            window = window.saturating_mul(4).min(NEWEST_ENTRIES_MAX);
         }
-        Ok(found.into())
+        Ok(Newest { seen: found.into(), since: to, is_cut })
     }
 
     /// The first commit at or behind `from`.
@@ -184,11 +225,7 @@ impl Look {
     }
 }
 
-fn tell(
-    pending: &mut Vec<Change>,
-    commit: &Arc<Commit>,
-    show: &mut dyn FnMut(Seen) -> ControlFlow<()>,
-) -> ControlFlow<()> {
+fn tell(pending: &mut Vec<Change>, commit: &Arc<Commit>, show: &mut Show<'_>) -> ControlFlow<()> {
     pending.drain(..).try_for_each(|change| show(Seen { change, commit: Arc::clone(commit) }))
 }
 

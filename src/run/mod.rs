@@ -20,6 +20,7 @@ pub mod retention;
 pub mod rewind;
 pub mod route;
 pub mod schedule;
+pub mod shown;
 pub mod signal;
 pub mod skip;
 pub mod stages;

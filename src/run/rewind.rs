@@ -50,8 +50,11 @@ async fn direct_place(source: &Arc<dyn Source>, to: &Place) -> Result<Cursor> {
     Ok(Cursor { source: identity.id, log: None, next: Seq(0), position: Some(position), direct: None })
 }
 
-/// The place in a log, with the source's position there where that was seen.
-async fn find(log: &dyn LogReader, to: &Place) -> Result<(Seq, Option<Position>)> {
+/// The place in a log, between two transactions, with the source's position there where that was seen.
+///
+/// # Errors
+/// `Gap` when the log no longer has it, `Refused` when it has not come yet. As the log otherwise.
+pub async fn find(log: &dyn LogReader, to: &Place) -> Result<(Seq, Option<Position>)> {
     match to {
         Place::Start(Start::Earliest) => Ok((log.stat().horizon, None)),
         Place::Start(Start::Now) => {

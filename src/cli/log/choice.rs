@@ -5,11 +5,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use clap::Args;
+use lode::check::code_finding;
 use lode::error::{Error, Kind, Result};
 use lode::hook::{CompiledHook, Facts, HookError, HookKind, compile};
-use lode::lang::codes::Code;
-use lode::lang::diagnostic::Diagnostic;
-use lode::lang::span::{SourceMap, Span};
 use lode::model::change::Change;
 use lode::model::hook::{Hook, HookCode};
 use lode::model::position::Seq;
@@ -94,14 +92,7 @@ impl Choice {
 
 /// Shows an error at its place in the code.
 fn show(error: &HookError, text: &str) {
-    let mut sources = SourceMap::new();
-    let source = sources.add(WHERE, text);
-    let span = sources.word_at(source, error.line, error.column);
-    let mut finding =
-        Diagnostic::new(Code::E0401, span.unwrap_or(Span::new(source, 0..text.len())), error.message.clone());
-    if let Some(advice) = &error.advice {
-        finding = finding.help(advice.clone());
-    }
+    let (finding, sources) = code_finding(WHERE, text, error);
     super::show_findings(&[finding], &sources);
 }
 

@@ -3,7 +3,7 @@
 mod choice;
 mod figures;
 mod peek;
-mod text;
+pub mod text;
 mod verify;
 
 use std::path::PathBuf;

@@ -1,6 +1,6 @@
 //! `lode log peek` and `lode log tail`.
 
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -9,12 +9,12 @@ use lode::error::{Error, Kind, Result, ResultExt};
 use lode::model::json::{Unwritable, write_change};
 use lode::model::position::Seq;
 use lode::run::look::{Look, Seen};
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::Errno;
+use lode::run::shown::ShownChange;
 
 use super::Opened;
 use super::choice::{Choice, Start};
 use super::text::Text;
+use crate::cli::follow::{reader_left, written_to_somebody};
 use crate::cli::run::Stop;
 
 /// A store that is away is tried again so often.
@@ -108,29 +108,6 @@ pub async fn tail(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Waits until nobody reads standard output any more. A write would tell that only when the next change comes.
-async fn reader_left() {
-    let (left, told) = tokio::sync::oneshot::channel();
-    // It may wait until the process ends, and nobody waits for it.
-    std::thread::spawn(move || {
-        let stdout = io::stdout();
-        // Errors and hang-ups are told without being asked for.
-        let mut places = [PollFd::new(&stdout, PollFlags::empty())];
-        let polled = loop {
-            match poll(&mut places, None) {
-                Err(Errno::INTR) => {}
-                polled => break polled,
-            }
-        };
-        if polled.is_ok() {
-            let _ = left.send(());
-        }
-    });
-    if told.await.is_err() {
-        std::future::pending().await
-    }
-}
-
 async fn follow(
     log: &Opened,
     choice: &mut Choice,
@@ -212,7 +189,7 @@ impl Printer {
         self.count += 1;
         self.line.clear();
         match &mut self.text {
-            Some(text) => text.write(&mut self.line, seen),
+            Some(text) => text.write(&mut self.line, &ShownChange::of(seen)),
             None => {
                 write_change(&mut self.line, &seen.change, Some(&seen.commit)).map_err(|error| {
                     let why = match error {
@@ -240,13 +217,5 @@ impl Printer {
     fn flush(&mut self) -> Result<ControlFlow<()>> {
         let flushed = self.out.flush();
         written_to_somebody(flushed)
-    }
-}
-
-fn written_to_somebody(written: io::Result<()>) -> Result<ControlFlow<()>> {
-    match written {
-        Ok(()) => Ok(ControlFlow::Continue(())),
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(ControlFlow::Break(())),
-        Err(error) => Err(Error::new(Kind::Environment, format!("cannot write to standard output: {error}"))),
     }
 }

@@ -147,7 +147,7 @@ impl Session {
     }
 
     fn request(&self, line: &str, confirmed: bool) -> Request {
-        Request { command: line.trim().to_owned(), confirmed, folder: self.folder.clone() }
+        Request { command: line.trim().to_owned(), confirmed, folder: self.folder.clone(), parts: false }
     }
 
     /// Does what a line says that is the prompt's own. `None` for a command.
@@ -166,6 +166,7 @@ impl Session {
                 Some(word) => out(&word.help()).map(|()| Some(exit::OK)),
                 None => Ok(None),
             },
+            _ if ctl::is_followed(line) => watch::run_parts(self, self.request(line, false)).map(Some),
             ["watch", view @ ..] => watch::run(self, view).map(Some),
             _ => Ok(None),
         }

@@ -69,7 +69,12 @@ impl NamesWatch {
             return;
         }
         let (side, known) = (self.side.clone(), Arc::clone(&self.known));
-        let request = Request { command: "status".to_owned(), confirmed: false, folder: PathBuf::from("/") };
+        let request = Request {
+            command: "status".to_owned(),
+            confirmed: false,
+            folder: PathBuf::from("/"),
+            parts: false,
+        };
         let mut asking = runtime.spawn(async move {
             if let Some(names) = side.answer(request).await.ok().as_ref().and_then(Names::of) {
                 *known.lock().unwrap_or_else(PoisonError::into_inner) = names;

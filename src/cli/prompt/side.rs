@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind};
 
 use crate::cli::ctl::reply_of;
+use crate::cli::follow::Followed;
 use crate::cli::process::listen;
 
 /// The one who answers.
@@ -67,7 +68,7 @@ impl Side {
     pub async fn answer(self, request: Request) -> Result<Reply> {
         match self {
             Side::Here(engine) => {
-                let Request { command, confirmed, folder } = request;
+                let Request { command, confirmed, folder, .. } = request;
                 Ok(engine.line(&command, &folder, &Door::Prompt, confirmed).await)
             }
             Side::There(data) => {
@@ -81,6 +82,21 @@ impl Side {
                 })
             }
         }
+    }
+
+    /// The beginning of an answer that comes in parts.
+    ///
+    /// # Errors
+    /// `Environment` when nobody is there who could answer.
+    pub async fn answer_in_parts(&self, request: Request) -> Result<Followed> {
+        Ok(match self {
+            Side::Here(engine) => {
+                let Request { command, confirmed, folder, .. } = request;
+                let answer = engine.line_in_parts(&command, &folder, &Door::Prompt, confirmed).await;
+                Followed::Here(Some(Box::new(answer)))
+            }
+            Side::There(data) => Followed::There(Client::connect(data)?.ask_in_parts(&request)?),
+        })
     }
 
     /// The data folder of a lode elsewhere.

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use console::Term;
 use lode::engine::reply::Reply;
-use lode::engine::socket::Client;
+use lode::engine::socket::{Client, Request};
 use lode::error::{Error, Kind, Result};
 use tokio::runtime::Handle;
 
 use super::side::{Asked, interrupts};
 use super::words::{self, Word};
 use super::{Session, complain, ctl, exit, screen};
-use crate::cli::answer;
+use crate::cli::{answer, follow};
 
 /// A view is shown again so often.
 const REFRESH: Duration = Duration::from_secs(1);
@@ -55,6 +55,24 @@ pub fn run(session: &Session, view: &[&str]) -> Result<u8> {
             return Ok(exit::OK);
         }
     }
+}
+
+/// Shows an answer that comes in parts, until Ctrl-C or until it ends. Gives the exit code.
+///
+/// # Errors
+/// `Environment` when standard output or Ctrl-C cannot be used.
+pub fn run_parts(session: &Session, request: Request) -> Result<u8> {
+    session.runtime.block_on(async {
+        let mut interrupt = interrupts()?;
+        let left = async {
+            let _ = interrupt.recv().await;
+        };
+        let shown = async { follow::show(session.side.answer_in_parts(request).await?, false, left).await };
+        shown.await.or_else(|error| {
+            complain(&error);
+            Ok(exit::of(error.kind()))
+        })
+    })
 }
 
 fn may_be_watched(view: &[&str]) -> Result<()> {

@@ -175,14 +175,17 @@ impl<'t> Builder<'t> {
 
     fn code(&mut self, pair: Pair<'_, Rule>) -> Option<Code> {
         match pair.as_rule() {
-            Rule::rhai => {
-                let text = pair.into_inner().next()?;
-                let start = self.offset + text.as_span().start();
-                let span = Span::new(self.source, start..self.offset + text.as_span().end());
-                Some(Code::Block(Spanned::new(text.as_str().to_owned(), span)))
-            }
+            Rule::rhai => Some(Code::Block(self.rhai(pair)?)),
             _ => Some(Code::Hook(self.hook(pair)?)),
         }
+    }
+
+    /// The text between the braces.
+    fn rhai(&self, pair: Pair<'_, Rule>) -> Option<Spanned<String>> {
+        let text = pair.into_inner().next()?;
+        let start = self.offset + text.as_span().start();
+        let span = Span::new(self.source, start..self.offset + text.as_span().end());
+        Some(Spanned::new(text.as_str().to_owned(), span))
     }
 
     fn hook(&mut self, pair: Pair<'_, Rule>) -> Option<HookPath> {
@@ -292,6 +295,10 @@ impl<'t> Builder<'t> {
                 _ => Argument::Word(pair.as_str().to_owned()),
             };
             arguments.push(Spanned::new(argument, span));
+        }
+        if let Some(pair) = parts.next_if(&[Rule::rhai]) {
+            let Spanned { node, span } = self.rhai(pair)?;
+            arguments.push(Spanned::new(Argument::Code(node), span));
         }
         let settings = match parts.next_if(&[Rule::assigned]) {
             Some(pair) => self.assigned(&mut arguments, pair)?,

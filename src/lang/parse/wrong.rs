@@ -39,7 +39,10 @@ pub(super) fn is_sign(rule: Rule) -> bool {
     let kind = kind(rule);
     matches!(kind, Kind::Sign | Kind::Hidden)
         || (matches!(kind, Kind::Keyword)
-            && !matches!(rule, Rule::verb | Rule::asked_verb | Rule::about_verb | Rule::quiet_verb))
+            && !matches!(
+                rule,
+                Rule::verb | Rule::asked_verb | Rule::quiet_verb | Rule::look_verb | Rule::about_verb
+            ))
 }
 
 /// A place where the grammar did not know how to go on.
@@ -429,7 +432,7 @@ fn names(rule: Rule) -> (Kind, &'static str) {
         Rule::open_call => (Sign, "`(`"),
         Rule::close_call => (Sign, "`)`"),
         Rule::verb => (Keyword, "a control verb such as `pause`"),
-        Rule::asked_verb | Rule::about_verb | Rule::quiet_verb => (Keyword, ""),
+        Rule::asked_verb | Rule::quiet_verb | Rule::look_verb | Rule::about_verb => (Keyword, ""),
         Rule::statement_start => (Thing, "the next statement"),
         Rule::EOI => (Hidden, ""),
         Rule::COMMENT | Rule::WHITESPACE => (Hidden, ""),
@@ -471,9 +474,13 @@ fn names(rule: Rule) -> (Kind, &'static str) {
         Rule::metric => (Thing, "a metric such as `lag 45s`"),
         Rule::command => (Thing, "a command such as `pause shop.orders`"),
         Rule::line => (Thing, "a command"),
-        Rule::asked | Rule::quiet | Rule::shown | Rule::pipeline_word | Rule::about | Rule::about_word => {
-            (Thing, "")
-        }
+        Rule::asked
+        | Rule::quiet
+        | Rule::looked
+        | Rule::shown
+        | Rule::pipeline_word
+        | Rule::about
+        | Rule::about_word => (Thing, ""),
         Rule::assigned => (Thing, "`=`"),
         Rule::argument => (Thing, "what the command acts on"),
         Rule::block => (Thing, "settings in braces"),

@@ -312,6 +312,7 @@ impl Printer<'_> {
                     let open = self.at(argument.span, format!("{}(", call.function.node));
                     self.list(open, &call.arguments, argument.span, ")")
                 }
+                Argument::Code(text) => self.at(argument.span, format!("{{{text}}}")),
                 Argument::Hole => self.at(argument.span, "..."),
             });
         }
