@@ -146,7 +146,7 @@ async fn every_ready_alert_is_told_and_is_over_again() {
     let script = format!(
         "connection slow = {}
         connection away = {}
-        share_mining shop {{ alerts = standard, retention = 1h, unread = drop }}
+        share_mining shop {{ alerts = standard, retention = 5h, unread = drop }}
         pipeline bad  {{ alerts = standard }} = source mysql shop.orders share_mining
             -> filter {{ row.nothing > 1 }} -> sink null
         pipeline slow {{ alerts = standard }} = source mysql shop.items share_mining -> sink mysql slow.*
@@ -167,7 +167,7 @@ async fn every_ready_alert_is_told_and_is_over_again() {
     .await;
 
     let told = scene.fires("clock_skew of shop").await;
-    assert!(told.message.contains("30m away"), "{}", told.message);
+    assert!(told.message.contains("away from this machine's"), "{}", told.message);
     assert_eq!(told.facts()["mine"], "shop");
 
     scene.world.sql("INSERT INTO orders VALUES (1)").await;
@@ -214,7 +214,7 @@ async fn every_ready_alert_is_told_and_is_over_again() {
 
     let before = scene.engine.status().await.mines[0].stored_bytes.max(1);
     let held = |most| Policy {
-        keep: Retention { age: Some(Duration::from_secs(3600)), size: None },
+        keep: Retention { age: Some(Duration::from_secs(5 * 3600)), size: None },
         unread: Unread::Stop,
         hold_bytes_max: most,
     };
@@ -240,7 +240,7 @@ async fn every_ready_alert_is_told_and_is_over_again() {
 
     // By now the pipeline whose target is away was tried ten times.
     let told = scene.fires("retries of away").await;
-    assert!(told.message.contains("refused"), "{}", told.message);
+    assert!(told.message.contains("times since it last succeeded: "), "{}", told.message);
 
     scene.command("skip bad").await;
     scene.is_over("error of bad").await;
@@ -289,6 +289,10 @@ async fn hooks_that_misbehave_are_reported_and_harm_nobody() {
         on big_transaction < 1 of shop { repeat = 0s } do pause copy";
     scene.world.apply(&scene.engine, script).await.unwrap();
     scene.world.sql("INSERT INTO t VALUES (1)").await;
+    settled(&scene.engine, "it is delivered", |status| {
+        route(status, "copy").figures.changes_delivered == 1 && route(status, "copy").lag_ms == Some(0)
+    })
+    .await;
     scene.look().await;
     // Rows go on while the hooks run.
     scene.world.sql("INSERT INTO t VALUES (2)").await;
@@ -360,7 +364,6 @@ async fn mutes_acks_and_what_fires_hold_over_a_restart() {
     let ahead_ms = scene.ahead_ms.load(Ordering::Relaxed);
     let now_ms = move || jiff::Timestamp::now().as_millisecond() + ahead_ms;
     drop(scene.events);
-    let World { .. } = &scene.world;
     let engine = Arc::new(scene.world.engine().with_clock(Clock::new(now_ms)));
     let mut events = engine.events();
     scene.world.apply_only(&engine, script).await.unwrap();
@@ -416,7 +419,7 @@ async fn schedules_happen_at_their_times_and_only_then() {
     scene.ahead_ms.store((to_two_s - 30) * 1000, Ordering::Relaxed);
     let script = "
         pipeline copy = source mysql shop.t share_mining -> sink sqlite lite.*
-        every 1h do { notify(`${name}: ${stats(\"copy\").rps >= 0.0}`) }
+        every 1h do { notify(`${name}: ${stats(\"copy\").rps >= 0}`) }
         at \"0 2 * * *\" do pause copy
         at \"0 4 * * *\" do resume copy";
     scene.world.apply(&scene.engine, script).await.unwrap();
