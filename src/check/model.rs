@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::command::Command;
 use super::cron::Cron;
+use super::testing::Test;
 use super::written::{measure_text, subject_text};
-use crate::lang::ast::{Comparison, Fact, Spanned};
+use crate::lang::ast::Comparison;
 use crate::model::connection::Connection;
 use crate::model::hook::Hook;
 use crate::model::spec::Settings;
@@ -347,24 +348,4 @@ impl fmt::Display for When {
             When::At(cron) => write!(f, "at \"{}\"", cron.text),
         }
     }
-}
-
-/// `test "name" of pipeline { … }`
-#[derive(Clone, Debug, PartialEq)]
-pub struct Test {
-    /// What it shows.
-    pub name: String,
-    /// The pipeline.
-    pub pipeline: String,
-    /// What is given and expected, in order; the names in them are known to exist.
-    pub steps: Vec<TestStep>,
-}
-
-/// A line of a test.
-#[derive(Clone, Debug, PartialEq)]
-pub enum TestStep {
-    /// `given …`
-    Given(Spanned<Fact>),
-    /// `expect …`
-    Expect(Spanned<Fact>),
 }

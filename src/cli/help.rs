@@ -13,6 +13,7 @@ A script says what is connected; Rhai in braces says what is computed:
 Try it:
     lode check shop.lode      every mistake at once, and what to type instead
     lode plan  shop.lode      what is read once, and who reads it
+    lode test  shop.lode      what its tests say, without a server
     lode run   shop.lode      go; Ctrl-C delivers what was read and stops
     lode log peek shop        the newest changes that were mined
     lode ctl status           how the lode that runs is doing
@@ -47,6 +48,16 @@ Examples:
     lode plan --json shop.lode             for programs; secrets are never shown
 
 Nothing is connected. Exit codes: 0 done, 2 the script has errors.";
+
+pub const TEST: &str = "\
+Examples:
+    lode test shop.lode                    runs every test \"…\" of … { … } of the script
+    lode test tests/*.lode --filter refund only those with `refund` in their name
+    lode test --json shop.lode             for CI
+
+Nothing is connected, and no secret is needed: what a test gives goes through the stages of its pipeline, and what would \
+come to the sinks is compared with what it expects.
+Exit codes: 0 every test passes, 1 one fails, 2 the script has errors, or --filter chooses no test.";
 
 pub const RUN: &str = "\
 Examples:
@@ -148,6 +159,22 @@ Examples:
     lode log verify shop                   reads it all; the exit code says whether it is whole
 
 Logs are only read: a mine may be writing meanwhile, and nothing is taken, cut or repaired.";
+
+pub const LOG_RECORD: &str = "\
+Examples:
+    lode log record shop -o recorded.jsonl                 the 100 newest changes
+    lode log record shop --table orders --limit 20 -o recorded.jsonl
+    lode log record shop --from -1h --where 'row.total > 100' -o recorded.jsonl
+    lode log record shop --mask --plain state -o recorded.jsonl
+    lode log record shop --mask-with MASK_SECRET -o recorded.jsonl
+
+The file has one JSON object a line: the tables with their columns, and the changes. A test gives them to its pipeline with \
+given log \"recorded.jsonl\".
+
+--mask makes every letter and digit of texts, binary data and documents another one of its kind. The same text always has \
+the same mask, so that keys keep their relations. Numbers, dates and words of ENUM and SET stay, and so do columns \
+that --plain names. Look through the file before it leaves the house.
+Exit codes: 0 done, 1 the log cannot be read, 2 the arguments are wrong, 3 something outside is missing.";
 
 pub const LOG_PEEK: &str = "\
 Examples:

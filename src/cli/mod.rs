@@ -15,6 +15,7 @@ mod run;
 mod screen;
 mod summary;
 mod table;
+mod testing;
 mod units;
 
 use std::io::{ErrorKind, Read, Write};
@@ -81,6 +82,22 @@ enum Command {
         #[command(flatten)]
         script: Script,
         /// Print the plan as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run the tests of scripts: given rows go through the stages, and what comes out is compared
+    #[command(
+        after_help = help::TEST,
+        mut_arg("files", |files| files.required_unless_present("text")),
+        override_usage = "lode test [OPTIONS] FILE...\n       lode test [OPTIONS] -e SCRIPT"
+    )]
+    Test {
+        #[command(flatten)]
+        script: Script,
+        /// Run only the tests that have this in their name
+        #[arg(long, value_name = "NAME")]
+        filter: Option<String>,
+        /// Print how the tests went as JSON
         #[arg(long)]
         json: bool,
     },
@@ -175,6 +192,7 @@ impl Cli {
             Command::Check { script, json } => check_only(&script, json),
             Command::Fmt { files, check } => format(&files, check),
             Command::Plan { script, json } => show_plan(&script, json),
+            Command::Test { script, filter, json } => testing::test(&script, filter.as_deref(), json),
             Command::Run { script, data, stay, metrics, log_format } => {
                 run_script(&script, &data, stay, &metrics, log_format)
             }
