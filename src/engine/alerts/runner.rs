@@ -40,7 +40,7 @@ pub(super) struct Job {
     pub action: Option<Action>,
     pub facts: ActFacts,
     pub message: String,
-    /// Names of connections that mail is sent by.
+    /// Names of connections that something is sent by.
     pub connections: Vec<String>,
 }
 
