@@ -264,7 +264,9 @@ impl<'t> Builder<'t> {
         Some(match rule {
             Rule::nothing => Fact::Nothing { more },
             Rule::ran => Fact::Hook { path: self.hook(parts.next()?)?, facts: self.settings(&mut parts)? },
-            Rule::command | Rule::asked => Fact::Command(Spanned::new(self.command(parts)?, span)),
+            Rule::command | Rule::asked | Rule::quiet => {
+                Fact::Command(Spanned::new(self.command(parts)?, span))
+            }
             Rule::effect => {
                 Fact::Effect { name: self.name(parts.next()?), parts: self.settings(&mut parts)? }
             }
