@@ -1,5 +1,6 @@
 //! The one door: scripts, the command line and embedding programs change what runs only through [`Engine`].
 
+pub mod alerts;
 pub mod audit;
 pub mod command;
 mod control;
@@ -32,6 +33,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, broadcast};
 use tokio::task::JoinHandle;
 
+use self::alerts::Alerts;
 use self::audit::Audit;
 use self::decisions::Decisions;
 use self::identity::part_from_twins;
@@ -66,6 +68,7 @@ pub struct Engine {
     events: Events,
     claims: Arc<Claims>,
     audit: Audit,
+    alerts: Alerts,
     /// The scripts that run, and what they were before.
     scripts: std::sync::Mutex<Scripts>,
     /// Held by whoever changes the scripts, so that nobody's change is lost.
@@ -113,6 +116,7 @@ impl Engine {
         let data_dir = data_dir.into();
         let store = Arc::new(Embedded::new(data_dir.join("logs"), Options::default()));
         let audit = Audit::new(data_dir.join("state"));
+        let alerts = Alerts::new(data_dir.join("state"));
         let (clock, events, claims) = (Clock::default(), Events::default(), Arc::default());
         let (scripts, changing, running) = Default::default();
         let began_ms = clock.now_ms();
@@ -124,6 +128,7 @@ impl Engine {
             events,
             claims,
             audit,
+            alerts,
             began_ms,
             scripts,
             changing,

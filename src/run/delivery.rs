@@ -517,7 +517,9 @@ impl<'a> Delivery<'a> {
         let began = Instant::now();
         let (pipeline, route) = (&self.route.parts().pipeline, &self.route.parts().sink.key);
         let span = trace_span!(target: SPANS, "deliver", %pipeline, %route, changes);
+        let writing = self.route.progress().writes();
         let written = write(self.sink, batch).instrument(span).await;
+        drop(writing);
         let time = began.elapsed();
         self.writing += time;
         let written = match written {

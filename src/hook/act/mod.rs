@@ -1,7 +1,7 @@
 //! Hooks that act: what alerts and schedules run.
 //!
 //! Such a hook sees what has happened, as variables in a block and as the one argument of a function, and may act by
-//! the functions of [`functions`]. It runs beside the flow of changes: on a thread that may block, bounded in
+//! the functions in [`FUNCTIONS`]. It runs beside the flow of changes: on a thread that may block, bounded in
 //! operations, computing time, memory and calls; each call is bounded in time by the [`Host`] that carries it out.
 
 mod functions;
@@ -174,7 +174,7 @@ impl ActingHook {
         Ok(ActingHook { engine, ast, exchange, places, occasion, connections, mentioned })
     }
 
-    /// The connections that its code names, and the functions that it calls.
+    /// The connections that it names, by itself and in the functions that it calls.
     pub fn mentioned(&self) -> &[String] {
         &self.mentioned
     }

@@ -57,7 +57,13 @@ pub fn parse_line(source: SourceId, text: &str) -> (Option<Spanned<Command>>, Ve
     let command = pairs.flat_map(Pair::into_inner).find(|pair| {
         matches!(
             pair.as_rule(),
-            Rule::about | Rule::removed | Rule::shown | Rule::looked | Rule::command | Rule::asked
+            Rule::about
+                | Rule::removed
+                | Rule::shown
+                | Rule::looked
+                | Rule::command
+                | Rule::asked
+                | Rule::quiet
         )
     });
     let command = command.and_then(|pair| {
