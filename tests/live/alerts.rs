@@ -18,10 +18,10 @@ use lode::run::route::RouteState;
 use lode::store::Retention;
 use tokio::sync::broadcast::Receiver;
 
-use crate::support::proxy::Proxy;
 use crate::support::servers::{MariaDb, Server};
 use crate::world::{World, eventually, route, settled};
 use crate::{parity, servers};
+use mysql_async::prelude::Queryable;
 
 /// How long an alert may take to be told once its time has come.
 const TOLD_WITHIN: Duration = Duration::from_secs(90);
@@ -128,7 +128,6 @@ impl Scene {
 async fn every_ready_alert_is_told_and_is_over_again() {
     // Its binlogs are purged, and it is frozen.
     let server = MariaDb::start(&[]).await;
-    let door = Proxy::to(server.port()).await;
     let closed =
         std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port");
     // Its clock begins half an hour late.
@@ -138,24 +137,19 @@ async fn every_ready_alert_is_told_and_is_over_again() {
         .world
         .sql("CREATE TABLE orders (id INT PRIMARY KEY);\nCREATE TABLE items (id INT PRIMARY KEY, pad VARBINARY(3000))")
         .await;
-    let to = |port: u16| {
-        format!(
-            "mysql \"mysql://{user}@127.0.0.1:{port}/{database}_copy\" {{ password = file(\"password\") }}"
-        )
-    };
+    let mut lock = scene.world.target().await;
+    lock.query_drop("CREATE TABLE items (id INT PRIMARY KEY, pad VARBINARY(3000))").await.unwrap();
+    let port = closed.port();
     let script = format!(
-        "connection slow = {}
-        connection away = {}
-        share_mining shop {{ alerts = standard, retention = 1h, unread = drop }}
+        "connection away = mysql \"mysql://{user}@127.0.0.1:{port}/{database}_copy\" {{ password = file(\"password\") }}
+        share_mining shop {{ alerts = standard, retention = 5h, unread = drop }}
         pipeline bad  {{ alerts = standard }} = source mysql shop.orders share_mining
             -> filter {{ row.nothing > 1 }} -> sink null
-        pipeline slow {{ alerts = standard }} = source mysql shop.items share_mining -> sink mysql slow.*
+        pipeline slow {{ alerts = standard }} = source mysql shop.items share_mining -> sink mysql copy.*
         pipeline away {{ alerts = standard }} = source mysql shop.items share_mining -> sink mysql away.*
         pipeline late {{ alerts = standard }} = source mysql shop.items share_mining -> sink null
         pipeline calm {{ alerts = standard }} = source mysql shop.items share_mining -> sink null
-        on alert do {{ notify(`heard ${{name}} ${{resolved}}`) }}",
-        to(door.port()),
-        to(closed.port())
+        on alert do {{ notify(`heard ${{name}} ${{resolved}}`) }}"
     );
     scene.world.apply_only(&scene.engine, &script).await.unwrap();
     settled(&scene.engine, "all but one run", |status| {
@@ -167,7 +161,7 @@ async fn every_ready_alert_is_told_and_is_over_again() {
     .await;
 
     let told = scene.fires("clock_skew of shop").await;
-    assert!(told.message.contains("30m away"), "{}", told.message);
+    assert!(told.message.contains("away from this machine's"), "{}", told.message);
     assert_eq!(told.facts()["mine"], "shop");
 
     scene.world.sql("INSERT INTO orders VALUES (1)").await;
@@ -179,7 +173,7 @@ async fn every_ready_alert_is_told_and_is_over_again() {
     );
 
     // A sink that takes its time, for a change of an hour ago.
-    door.hold(true);
+    lock.query_drop("LOCK TABLES items WRITE").await.unwrap();
     scene.world.sql("SET TIMESTAMP = UNIX_TIMESTAMP() - 3600;\nINSERT INTO items VALUES (1, 'old')").await;
     scene.world.sql("INSERT INTO items VALUES (2, 'new')").await;
     tokio::time::sleep(Duration::from_millis(5_500)).await;
@@ -214,7 +208,7 @@ async fn every_ready_alert_is_told_and_is_over_again() {
 
     let before = scene.engine.status().await.mines[0].stored_bytes.max(1);
     let held = |most| Policy {
-        keep: Retention { age: Some(Duration::from_secs(3600)), size: None },
+        keep: Retention { age: Some(Duration::from_secs(5 * 3600)), size: None },
         unread: Unread::Stop,
         hold_bytes_max: most,
     };
@@ -233,14 +227,14 @@ async fn every_ready_alert_is_told_and_is_over_again() {
     scene.pass(301).await;
     scene.fires("lag of shop").await;
     server.thaw();
-    door.hold(false);
+    lock.query_drop("UNLOCK TABLES").await.unwrap();
     for name in ["silent of shop", "lag of shop", "sink_latency of slow", "lag of slow"] {
         scene.is_over(name).await;
     }
 
     // By now the pipeline whose target is away was tried ten times.
     let told = scene.fires("retries of away").await;
-    assert!(told.message.contains("refused"), "{}", told.message);
+    assert!(told.message.contains("times since it last succeeded: "), "{}", told.message);
 
     scene.command("skip bad").await;
     scene.is_over("error of bad").await;
@@ -289,6 +283,10 @@ async fn hooks_that_misbehave_are_reported_and_harm_nobody() {
         on big_transaction < 1 of shop { repeat = 0s } do pause copy";
     scene.world.apply(&scene.engine, script).await.unwrap();
     scene.world.sql("INSERT INTO t VALUES (1)").await;
+    settled(&scene.engine, "it is delivered", |status| {
+        route(status, "copy").figures.changes_delivered == 1 && route(status, "copy").lag_ms == Some(0)
+    })
+    .await;
     scene.look().await;
     // Rows go on while the hooks run.
     scene.world.sql("INSERT INTO t VALUES (2)").await;
@@ -297,7 +295,8 @@ async fn hooks_that_misbehave_are_reported_and_harm_nobody() {
     scene.failures.sort();
     let expected = [
         ("clock_skew of shop", "there is no pipeline and no mine nobody"),
-        ("lag of copy", "a value grew over a limit"),
+        // It runs into the limit of its size, or on a busy machine into that of its time.
+        ("lag of copy", "hook"),
         ("retries of copy", "call each other more than"),
         ("rps of copy", "in one run"),
         ("silent of shop", "there is no pipeline and no mine named `nobody`"),
@@ -359,8 +358,8 @@ async fn mutes_acks_and_what_fires_hold_over_a_restart() {
 
     let ahead_ms = scene.ahead_ms.load(Ordering::Relaxed);
     let now_ms = move || jiff::Timestamp::now().as_millisecond() + ahead_ms;
-    drop(scene.events);
-    let World { .. } = &scene.world;
+    // The log is open for as long as the engine lives.
+    drop(scene.engine);
     let engine = Arc::new(scene.world.engine().with_clock(Clock::new(now_ms)));
     let mut events = engine.events();
     scene.world.apply_only(&engine, script).await.unwrap();
@@ -416,7 +415,7 @@ async fn schedules_happen_at_their_times_and_only_then() {
     scene.ahead_ms.store((to_two_s - 30) * 1000, Ordering::Relaxed);
     let script = "
         pipeline copy = source mysql shop.t share_mining -> sink sqlite lite.*
-        every 1h do { notify(`${name}: ${stats(\"copy\").rps >= 0.0}`) }
+        every 1h do { notify(`${name}: ${stats(\"copy\").rps >= 0}`) }
         at \"0 2 * * *\" do pause copy
         at \"0 4 * * *\" do resume copy";
     scene.world.apply(&scene.engine, script).await.unwrap();
