@@ -15,7 +15,7 @@ use crate::run::stages::{StageError, Stages};
 use crate::sink::TableTemplate;
 
 /// When the first change of a test happens: 2026-01-01 00:00:00 UTC. Each further one happens a second later.
-const FIRST_MS: i64 = 1_767_225_600_000;
+pub(super) const FIRST_MS: i64 = 1_767_225_600_000;
 
 /// What happens to changes between the sources and the sinks of one pipeline.
 pub(super) struct Bench {

@@ -4,9 +4,14 @@ use std::fmt::Write as _;
 
 use console::{measure_text_width, truncate_str};
 
+use serde_json::Value as Json;
+
+use super::alarm::Act;
 use super::bench::Arrival;
-use crate::check::testing::{Cell, ExpectedChange, same, shown};
+use crate::check::testing::{Cell, ExpectedAct, ExpectedChange, same, shown};
 use crate::model::row::Row;
+use crate::model::table::Pattern;
+use crate::model::value::Value;
 
 /// Characters of a value that a failure shows.
 const VALUE_CHARS_MAX: usize = 60;
@@ -44,6 +49,52 @@ pub(super) fn difference(expected: &ExpectedChange, got: &Arrival) -> Option<Str
         }
         text
     })
+}
+
+/// The difference of what a hook did from what is expected, as a table; `None` when they agree.
+///
+/// In a text, `*` stands for anything; of a document, only what is expected is looked at.
+pub(super) fn difference_of_acts(expected: &ExpectedAct, got: &Act) -> Option<String> {
+    let mut table = Difference::default();
+    for (name, cell) in &expected.parts {
+        let is = got.parts.iter().find(|(known, _)| known == name).map_or(Cell::Absent, |(_, is)| is.clone());
+        let agrees = match (cell, &is) {
+            (Cell::Value(Value::Text(pattern)), Cell::Value(Value::Text(text))) => {
+                pattern == text || Pattern(pattern.to_string()).matches(text)
+            }
+            (Cell::Value(Value::Json(part)), Cell::Value(Value::Json(whole))) => {
+                match (serde_json::from_str(part), serde_json::from_str(whole)) {
+                    (Ok(part), Ok(whole)) => is_part(&part, &whole),
+                    _ => part == whole,
+                }
+            }
+            (Cell::Value(expected), Cell::Value(got)) => same(expected, got),
+            (one, other) => one == other,
+        };
+        table.line(name, &cell_text(cell), &cell_text(&is), agrees);
+    }
+    (!table.agrees).then(|| table.text())
+}
+
+/// Whether a document has everything that another one names.
+fn is_part(part: &Json, whole: &Json) -> bool {
+    match (part, whole) {
+        (Json::Object(part), Json::Object(whole)) => {
+            part.iter().all(|(name, value)| whole.get(name).is_some_and(|other| is_part(value, other)))
+        }
+        (Json::Array(part), Json::Array(whole)) => {
+            part.len() == whole.len() && part.iter().zip(whole).all(|(one, other)| is_part(one, other))
+        }
+        (Json::String(pattern), Json::String(text)) => Pattern(pattern.clone()).matches(text),
+        (one, other) => one == other,
+    }
+}
+
+/// What a hook did, as a test would expect it.
+pub(super) fn written_act(act: &Act) -> String {
+    let cells: Vec<_> =
+        act.parts.iter().map(|(name, cell)| format!("{name} = {}", cell_text(cell))).collect();
+    if cells.is_empty() { act.act.clone() } else { format!("{} {{ {} }}", act.act, cells.join(", ")) }
 }
 
 /// A change that came, as a test would expect it.

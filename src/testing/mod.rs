@@ -23,6 +23,7 @@
 
 #![allow(clippy::result_large_err, reason = "a finding is made once and moved to the report")]
 
+mod alarm;
 mod bench;
 mod compare;
 mod failure;

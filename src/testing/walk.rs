@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::alarm::Alarm;
 use super::bench::Bench;
 use super::{compare, failure, read};
 use crate::check::model::{Input, Pipeline};
@@ -19,18 +20,18 @@ use crate::run::stages::StageError;
 pub(super) fn run(
     test: &Test,
     model: &Model,
-    plan: &Plan,
+    whole: &Plan,
     sources: &SourceMap,
     outside: &dyn Outside,
 ) -> Result<(), Diagnostic> {
     let pipeline = model.pipelines.iter().find(|pipeline| pipeline.name == test.pipeline);
-    let (Some(pipeline), Some(plan)) = (pipeline, plan.pipelines.get(&test.pipeline)) else {
+    let (Some(pipeline), Some(plan)) = (pipeline, whole.pipelines.get(&test.pipeline)) else {
         return Err(failure::at(test, test.name.span, "there is no such pipeline"));
     };
     let bench = Bench::new(pipeline, plan).map_err(|error| {
         failure::at(test, test.name.span, &format!("its pipeline does not compile: {error}"))
     })?;
-    let mut walk = Walk { test, pipeline, sources, outside, bench, refused: None };
+    let mut walk = Walk { test, pipeline, sources, outside, bench, alarm: Alarm::new(whole), refused: None };
     for step in &test.steps {
         walk.step(&step.node, step.span)?;
     }
@@ -43,6 +44,7 @@ struct Walk<'a> {
     sources: &'a SourceMap,
     outside: &'a dyn Outside,
     bench: Bench,
+    alarm: Alarm<'a>,
     /// The change that was given last, when a stage refused it and the test has not said yet that it expects so.
     refused: Option<(StageError, Span)>,
 }
@@ -67,14 +69,25 @@ impl Walk<'_> {
                     None => Ok(()),
                 }
             }
-            Step::ExpectNothing => match self.bench.peek() {
-                Some(got) => Err(failure::unexpected(self.test, span, got)),
-                None => Ok(()),
+            Step::ExpectNothing => match (self.bench.peek(), self.alarm.peek()) {
+                (Some(got), _) => Err(failure::unexpected(self.test, span, got)),
+                (None, Some(act)) => Err(failure::unexpected_act(self.test, span, &act)),
+                (None, None) => Ok(()),
             },
             Step::ExpectError(_) => Ok(()),
             Step::Log { path, written } => self.log(path, written, span),
-            Step::Figure(_) | Step::ExpectAct(_) => {
-                Err(failure::at(self.test, span, "this version does not run this line"))
+            Step::Figure(figure) => {
+                let given = self.alarm.give(figure);
+                given.map_err(|error| failure::failed_hook(self.test, span, &error, self.sources))
+            }
+            Step::ExpectAct(expected) => {
+                let Some(act) = self.alarm.take(&expected.act) else {
+                    return Err(failure::no_act(self.test, span, expected, &self.alarm));
+                };
+                match compare::difference_of_acts(expected, &act) {
+                    Some(difference) => Err(failure::other_act(self.test, span, expected, difference)),
+                    None => Ok(()),
+                }
             }
         }
     }

@@ -84,8 +84,10 @@ pub struct GivenChange {
 pub struct Figure {
     /// Which one.
     pub metric: Metric,
-    /// Its value; `None` for one that is so or not: it is so.
+    /// Its value; `None` for one that is so or not.
     pub value: Option<Measure>,
+    /// Why it is so; `None` when it is not so.
+    pub reason: Option<String>,
     /// How long it has this value.
     pub hold: Duration,
     /// Whose figure it is.
@@ -153,7 +155,7 @@ impl<'a> Checker<'a> {
             let draught = match &step.node {
                 Written::Given(fact) => self.given(fact, step.span, pipeline, &mut drafts, scope),
                 Written::Expect(fact) => {
-                    self.expected(fact, step.span, pipeline, scope).map(|step| Some(Draught::Ready(step)))
+                    self.expected(fact, pipeline, scope).map(|step| Some(Draught::Ready(step)))
                 }
             };
             match draught {
@@ -266,13 +268,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn expected(
-        &mut self,
-        fact: &Fact,
-        span: Span,
-        pipeline: &Pipeline,
-        scope: &Scope<'_, 'a>,
-    ) -> Option<Step> {
+    fn expected(&mut self, fact: &Fact, pipeline: &Pipeline, scope: &Scope<'_, 'a>) -> Option<Step> {
         match fact {
             Fact::Change { op, target, only, row } => {
                 self.known_word(op, &EXPECTED)?;
@@ -308,19 +304,18 @@ impl<'a> Checker<'a> {
             Fact::Metric { metric, .. } => self.not_expected(metric),
             Fact::Effect { name, parts } => {
                 self.known_word(name, &EFFECTS)?;
-                let parts = plain(self.cells(parts.entries().iter(), scope)?);
+                let parts = self.parts(parts, scope)?;
                 Some(Step::ExpectAct(ExpectedAct { act: name.node.clone(), parts }))
             }
             Fact::Hook { path, facts } => {
                 self.hook(&ast::Code::Hook(path.clone()), HookUse::Act(Occasion::Alert))?;
-                let parts = plain(self.cells(facts.entries().iter(), scope)?);
+                let parts = self.parts(facts, scope)?;
                 let act = format!("{}::{}", path.module.node, path.function.node);
                 Some(Step::ExpectAct(ExpectedAct { act, parts }))
             }
             Fact::Command(command) => {
-                self.command(command, scope.names, &scope.known())?;
-                let act = self.scripts.sources.slice(span).trim_start_matches("expect").trim().to_owned();
-                Some(Step::ExpectAct(ExpectedAct { act, parts: Vec::new() }))
+                let command = self.command(command, scope.names, &scope.known())?;
+                Some(Step::ExpectAct(ExpectedAct { act: command.to_string(), parts: Vec::new() }))
             }
             Fact::Nothing { .. } => Some(Step::ExpectNothing),
         }
@@ -484,6 +479,22 @@ impl<'a> Checker<'a> {
         is_whole.then_some(cells)
     }
 
+    /// Facts of a hook, or parts of what it did. Durations are milliseconds there, and sizes bytes.
+    fn parts(&mut self, written: &ast::Settings, scope: &Scope<'_, 'a>) -> Option<Vec<(String, Cell)>> {
+        let plain_numbers = written.entries().iter().map(|setting| {
+            let mut setting = setting.clone();
+            if let Value::Number(number) = &setting.value.node {
+                let plain = number.as_duration().map(|time| time.as_millis().to_string());
+                if let Some(digits) = plain.or_else(|| number.as_size().map(|bytes| bytes.to_string())) {
+                    setting.value.node = Value::Number(ast::Number { digits, unit: String::new() });
+                }
+            }
+            setting
+        });
+        let entries: Vec<_> = plain_numbers.collect();
+        Some(plain(self.cells(entries.iter(), scope)?))
+    }
+
     fn subject_of(
         &mut self,
         of: Option<&Slot<ast::Subject>>,
@@ -508,35 +519,40 @@ impl<'a> Checker<'a> {
             return self.missing_table(name.span);
         }
         let (metric, _) = self.metric(&Slot::Given(name.clone()))?;
-        let measure = match (metric.unit(), value.map(|value| &value.node)) {
-            (MetricUnit::YesNo, None) => Some(None),
-            (MetricUnit::Count, Some(Value::Number(number))) => {
-                number.as_integer().map(Measure::Count).map(Some)
-            }
-            (MetricUnit::Time, Some(Value::Number(number))) => {
-                number.as_duration().map(Measure::Time).map(Some)
-            }
-            (MetricUnit::Size, Some(Value::Number(number))) => number.as_size().map(Measure::Size).map(Some),
+        let given = value.map(|value| &value.node);
+        let measure = match (metric.unit(), given) {
+            (MetricUnit::Count, Some(Value::Number(number))) => number.as_integer().map(Measure::Count),
+            (MetricUnit::Time, Some(Value::Number(number))) => number.as_duration().map(Measure::Time),
+            (MetricUnit::Size, Some(Value::Number(number))) => number.as_size().map(Measure::Size),
             _ => None,
         };
-        let Some(value) = measure else {
-            let example = match metric.unit() {
-                MetricUnit::YesNo => "",
-                MetricUnit::Count => " 5",
-                MetricUnit::Time => " 45s",
-                MetricUnit::Size => " 20GiB",
-            };
-            let finding = Diagnostic::new(
-                Code::E0506,
-                value.map_or(span, |value| value.span),
-                format!("this is no value of `{}`", name.node),
-            );
-            self.report(finding.help(format!("write given {}{example}", name.node)));
-            return None;
+        let reason = match given {
+            None => Some("a test says so".to_owned()),
+            Some(Value::Text(reason)) => Some(reason.clone()),
+            _ => None,
         };
+        let is_off = matches!(given, Some(Value::Number(number)) if number.as_integer() == Some(0));
+        let is_fact = metric.unit() == MetricUnit::YesNo && metric != Metric::Alert;
+        if measure.is_none() && !(is_fact && (reason.is_some() || is_off)) {
+            let ways = match metric.unit() {
+                _ if metric == Metric::Alert => {
+                    "what an alert watches, such as given lag 45s for 3m".to_owned()
+                }
+                MetricUnit::YesNo => {
+                    format!("given {0}, given {0} \"why\", or given {0} 0 when it is over", name.node)
+                }
+                MetricUnit::Count => format!("given {} 5", name.node),
+                MetricUnit::Time => format!("given {} 45s", name.node),
+                MetricUnit::Size => format!("given {} 20GiB", name.node),
+            };
+            let place = value.map_or(span, |value| value.span);
+            let finding = Diagnostic::new(Code::E0506, place, format!("this is no value of `{}`", name.node));
+            self.report(finding.help(format!("write {ways}")));
+            return None;
+        }
         // A duration that cannot be read was reported by the parser.
         let hold = hold.map_or(Some(Duration::ZERO), |hold| hold.as_duration())?;
-        Some(Figure { metric, value, hold, of })
+        Some(Figure { metric, value: measure, reason, hold, of })
     }
 
     /// Encodes the rows, now that their tables are known.

@@ -21,11 +21,11 @@ use self::runner::{Job, Runner};
 use super::Engine;
 use super::reply::Reply;
 use crate::check::SENDING;
-use crate::check::model::{Action, Alert, Metric, Schedule, Subject};
+use crate::check::model::{Schedule, Subject};
 use crate::error::{Error, Kind, Result};
 use crate::hook::act::{ActFacts, Occasion};
 use crate::plan::Plan;
-use crate::run::alert::{Because, Firing, Kept, Mute, Rule, Told, Watch, Whom, rules, time_text};
+use crate::run::alert::{Because, Firing, Kept, Mute, Rule, Told, Watch, actions, rules, time_text};
 use crate::run::event::Event;
 use crate::run::schedule::{Due, Timer};
 use crate::run::state_file;
@@ -71,7 +71,6 @@ struct State {
     loaded: bool,
     watch: Watch,
     observer: Observer,
-    statements: Vec<Alert>,
     schedules: Vec<Schedule>,
     timers: Vec<Timer>,
     /// When somebody looked, as the file says.
@@ -264,7 +263,6 @@ impl Engine {
         if state.watch.rules() != wanted {
             state.watch.set_rules(wanted);
         }
-        state.statements.clone_from(&plan.alerts);
         if state.schedules == plan.schedules {
             return;
         }
@@ -325,28 +323,7 @@ fn jobs_of(told: &Told, state: &State, plan: &Plan) -> Vec<Job> {
         connections: Vec::new(),
     };
     let Some(rule) = state.watch.rule(&told.rule) else { return Vec::new() };
-    if let Some(alert) = rule.statement.and_then(|statement| state.statements.get(statement)) {
-        // A command happens once: what `pause` has done is not undone by the end of what it was for.
-        let is_command = matches!(alert.action, Action::Command(_));
-        return if is_command && told.because != Because::Fires {
-            Vec::new()
-        } else {
-            vec![job(Some(alert.action.clone()))]
-        };
-    }
-    let concerned =
-        plan.alerts.iter().filter(|alert| alert.metric == Metric::Alert && is_about(&alert.of, &told.of));
-    let jobs: Vec<Job> = concerned.map(|alert| job(Some(alert.action.clone()))).collect();
-    if jobs.is_empty() { vec![job(None)] } else { jobs }
-}
-
-fn is_about(of: &Option<Subject>, whom: &Whom) -> bool {
-    match (of, whom) {
-        (None, _) => true,
-        (Some(Subject::Pipeline(wanted)), Whom::Pipeline(name)) => wanted == name,
-        (Some(Subject::Mine(wanted)), Whom::Mine(name)) => wanted == name,
-        _ => false,
-    }
+    actions(told, rule, plan).into_iter().map(|action| job(action.cloned())).collect()
 }
 
 fn due(state: &mut State, now_ms: i64) -> Vec<Job> {

@@ -10,6 +10,7 @@
 //! - What is **muted** goes on being watched and tells nobody; what still fires when that ends is told then. What is
 //!   **acknowledged** is told once more, when it is resolved.
 
+mod answer;
 mod condition;
 mod seen;
 mod standard;
@@ -27,6 +28,7 @@ use crate::hook::act::ActFacts;
 use crate::lang::ast::Comparison;
 use crate::lang::print::quotable;
 
+pub use self::answer::actions;
 pub use self::seen::{Fact, Observation, Seen};
 pub use self::standard::{READY, rules};
 pub use self::watch::{Firing, HISTORY_MAX, Kept, MUTES_MAX, Mute, Watch};
