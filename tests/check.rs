@@ -329,7 +329,8 @@ fn lines() {
         store: "embedded",
     };
     let names = ["orders", "paid", "dw.orders", "audit"];
-    let known = Known { pipelines: names.map(str::to_owned).into(), mines: vec![mine], ..Known::default() };
+    let pipelines = names.map(str::to_owned).into();
+    let known = Known { pipelines, mines: vec![mine], not_mined: vec!["dw".to_owned()], ..Known::default() };
     insta::glob!("golden/line/*.txt", |path| {
         let (kinds, mut shown) = (builtin(), String::new());
         for line in std::fs::read_to_string(path).expect("the lines can be read").lines() {

@@ -25,6 +25,8 @@ mod full_rows;
 mod huge;
 #[path = "live/mongodb.rs"]
 mod in_mongodb;
+#[path = "live/looks.rs"]
+mod looks;
 #[path = "live/refusals.rs"]
 mod refusals;
 #[path = "live/restarts.rs"]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::kinds;
 use crate::check::Kinds;
+use crate::client::ask::Ask;
 use crate::error::{Error, Kind, Result};
 use crate::model::spec::KindSpec;
 use crate::sink::SinkKind;
@@ -18,6 +19,7 @@ pub struct Registry {
     sources: HashMap<&'static str, Arc<dyn SourceKind>>,
     sinks: HashMap<&'static str, Arc<dyn SinkKind>>,
     stores: HashMap<&'static str, Arc<dyn LogStoreKind>>,
+    asked: HashMap<&'static str, Arc<dyn Ask>>,
 }
 
 impl Registry {
@@ -37,11 +39,16 @@ impl Registry {
         ];
         let stores: [(&str, Arc<dyn LogStoreKind>); _] =
             [("mongodb", Arc::new(crate::store::mongodb::MongodbKind))];
+        let asked: [(&str, Arc<dyn Ask>); _] = [
+            ("mysql", Arc::new(crate::client::ask::Mysql)),
+            ("sqlite", Arc::new(crate::client::ask::Sqlite)),
+        ];
         Registry {
             kinds: kinds::builtin(),
             sources: sources.into(),
             sinks: sinks.into(),
             stores: stores.into(),
+            asked: asked.into(),
         }
     }
 
@@ -61,6 +68,11 @@ impl Registry {
     pub fn add_store(&mut self, spec: KindSpec, kind: Arc<dyn LogStoreKind>) {
         self.stores.insert(spec.name, kind);
         self.kinds.add(spec);
+    }
+
+    /// Has connections of a kind be asked by `sql` in this way.
+    pub fn add_ask(&mut self, kind: &'static str, ask: Arc<dyn Ask>) {
+        self.asked.insert(kind, ask);
     }
 
     /// What scripts may name.
@@ -90,6 +102,19 @@ impl Registry {
     /// `Environment` when this build has none.
     pub fn store(&self, name: &str) -> Result<&Arc<dyn LogStoreKind>> {
         self.stores.get(name).ok_or_else(|| missing("log store", name))
+    }
+
+    /// How connections of the kind called `name` are asked by `sql`.
+    ///
+    /// # Errors
+    /// `Refused` when they cannot be.
+    pub fn ask(&self, name: &str) -> Result<&Arc<dyn Ask>> {
+        self.asked.get(name).ok_or_else(|| {
+            let mut kinds: Vec<_> = self.asked.keys().copied().collect();
+            kinds.sort_unstable();
+            Error::new(Kind::Refused, format!("connections of kind {name} cannot be asked by `sql`"))
+                .advice(format!("those of kind {} can", kinds.join(" and ")))
+        })
     }
 }
 

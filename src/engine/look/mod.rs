@@ -2,24 +2,33 @@
 //! written by it.
 
 mod chosen;
+mod eval;
 mod peek;
+mod sql;
 mod tail;
+mod trace;
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::eval::{EVAL_ROWS, EVAL_ROWS_MAX, Evaluated, EvaluatedRow, ShownRows};
 pub use self::peek::{LIMIT, LIMIT_MAX, PEEK_TIME_MAX, SHOWN_BYTES_MAX};
+pub use self::sql::{Rows, SQL_BYTES_MAX, SQL_ROWS, SQL_ROWS_MAX, SQL_TIME_MAX};
 pub use self::tail::{PART_CHANGES_MAX, Tail};
+pub use self::trace::{
+    TRACE_CHANGES, TRACE_CHANGES_MAX, Trace, TracedChange, TracedRoute, TracedRow, TracedStage,
+};
 pub use crate::check::command::Look;
 
 use super::logs::LogPlace;
 use super::{Engine, Running};
 use crate::check::model::Subject;
 use crate::error::{Error, Kind, Result, ResultExt};
+use crate::model::hook::HookModule;
 use crate::model::json::write_change;
 use crate::model::table::TableSet;
-use crate::plan::{MinePlan, Through};
+use crate::plan::{MinePlan, StagePlan, Through};
 use crate::run::look::Seen;
 use crate::run::mine::Mine;
 use crate::run::shown::ShownChange;
@@ -150,6 +159,18 @@ impl Running {
                 .advice("add `share_mining` to a pipeline's source"));
         }
         Ok(spots)
+    }
+
+    /// The modules of hooks that the scripts include.
+    pub(super) fn modules(&self) -> Arc<Vec<HookModule>> {
+        let stages =
+            self.plan.pipelines.values().flat_map(|plan| &plan.routes).flat_map(|route| &route.stages);
+        let hooks = stages.filter_map(|stage| match stage {
+            StagePlan::Filter(hook) | StagePlan::Map(hook) => Some(hook),
+            StagePlan::Keep(_) | StagePlan::Drop(_) => None,
+        });
+        // Each hook knows all of them.
+        hooks.map(|hook| Arc::clone(&hook.modules)).find(|modules| !modules.is_empty()).unwrap_or_default()
     }
 
     /// The mine that writes the log of a spot, when it is there.
