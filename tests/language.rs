@@ -482,7 +482,7 @@ fn any_flow() -> impl Strategy<Value = Spanned<Flow>> {
     })
 }
 
-fn any_command(verbs: &'static [Verb]) -> impl Strategy<Value = Command> {
+fn any_command(verbs: Vec<Verb>) -> impl Strategy<Value = Command> {
     let argument = prop_oneof![
         any_name().prop_map(|name| Argument::Word(name.node)),
         any_tables().prop_map(Argument::Tables),
@@ -496,9 +496,10 @@ fn any_command(verbs: &'static [Verb]) -> impl Strategy<Value = Command> {
 }
 
 fn any_action() -> impl Strategy<Value = Slot<Action>> {
+    let acting = Verb::ALL.iter().copied().filter(|verb| !Verb::LOOKING.contains(verb)).collect();
     slot(prop_oneof![
         any_code().prop_map(Action::Code),
-        any_command(Verb::ALL).prop_map(|command| Action::Command(at(command))),
+        any_command(acting).prop_map(|command| Action::Command(at(command))),
     ])
 }
 
@@ -562,7 +563,7 @@ fn any_statement() -> impl Strategy<Value = Statement> {
         (when, any_action()).prop_map(|(when, action)| Statement::Schedule(Schedule { when, action })),
         (any_text(), slot(any_name()), prop::collection::vec(step, 0..4))
             .prop_map(|(name, of, steps)| Statement::Test(Test { name, of, steps })),
-        any_command(Verb::RESERVED).prop_map(Statement::Command),
+        any_command(Verb::RESERVED.to_vec()).prop_map(Statement::Command),
     ]
 }
 

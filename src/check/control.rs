@@ -206,7 +206,8 @@ impl<'a> Checker<'a> {
                 self.command(command, scope.names, &scope.known()).map(Action::Command)
             }
             Slot::Hole(hole) => {
-                let verbs: Vec<&str> = Verb::ALL.iter().map(|verb| verb.as_str()).collect();
+                let verbs = Verb::ALL.iter().filter(|verb| !Verb::LOOKING.contains(verb));
+                let verbs: Vec<&str> = verbs.map(|verb| verb.as_str()).collect();
                 let finding = Diagnostic::new(Code::E0501, hole.span, "what to do is missing here")
                     .note(format!("the verbs are {}", verbs.join(", ")))
                     .help("write Rhai in braces, module::function, or a verb with a name");

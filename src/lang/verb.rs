@@ -71,6 +71,9 @@ impl Verb {
         Verb::Explain,
     ];
 
+    /// The verbs that only show data to whoever asks. No script and no schedule has them, but for `tail` as a statement.
+    pub const LOOKING: &[Verb] = &[Verb::Peek, Verb::Sql, Verb::Eval, Verb::Trace];
+
     /// The verb that is written like this.
     pub fn find(text: &str) -> Option<Verb> {
         Verb::ALL.iter().copied().find(|verb| verb.as_str() == text)

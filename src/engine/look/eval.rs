@@ -1,9 +1,11 @@
 //! Trying Rhai code on rows of a log, before it goes into a script. Nothing is written anywhere.
 
+use std::time::{Duration, Instant};
+
 use serde::{Deserialize, Serialize};
 
 use super::chosen::{Chosen, code};
-use super::peek::PEEK_TIME_MAX;
+use super::peek::{PEEK_TIME_MAX, SHOWN_BYTES_MAX};
 use crate::check::code_finding;
 use crate::check::model::Subject;
 use crate::engine::Engine;
@@ -11,6 +13,7 @@ use crate::engine::reply::Reply;
 use crate::error::{Error, Kind, Result, ResultExt};
 use crate::hook::{Facts, HookError, HookKind, compile};
 use crate::model::block::Op;
+use crate::model::change::Change;
 use crate::model::json::row_json;
 use crate::model::position::Seq;
 use crate::run::look;
@@ -20,6 +23,8 @@ use crate::run::shown::{ShownColumn, difference, row_columns};
 pub const EVAL_ROWS: u64 = 5;
 /// More rows are never tried at once.
 pub const EVAL_ROWS_MAX: u64 = 100;
+/// After this time no further row of a log is tried.
+pub const EVAL_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// What messages call the code.
 const EVAL: &str = "eval";
@@ -108,6 +113,7 @@ impl Engine {
             (running.spots(Some(of)).map_err(bare)?, running.modules())
         };
         let count = limit.unwrap_or(EVAL_ROWS).min(EVAL_ROWS_MAX) as usize;
+        let mut bytes = 0;
         let mut evaluated = Evaluated::default();
         for spot in spots {
             let mut hook = compile(&code(EVAL, text, &modules), HookKind::Map)
@@ -116,8 +122,7 @@ impl Engine {
             let mine = spot.plan.name.clone();
             let log = self.reader_at(&spot).await.map_err(bare)?;
             let mut chosen = Chosen::new(spot, None, &modules).map_err(bare)?;
-            let mut choose =
-                |change: &crate::model::change::Change| Ok(change.row().is_some() && chosen.takes(change)?);
+            let mut choose = |change: &Change| Ok(change.row().is_some() && chosen.takes(change)?);
             let newest = look::Look::new(log).newest_within(count, Some(PEEK_TIME_MAX), &mut choose).await;
             let newest = newest.context_with(|| format!("in the log of mine {mine}")).map_err(bare)?;
             if newest.seen.is_empty() {
@@ -125,8 +130,21 @@ impl Engine {
                     .notes
                     .push(format!("the log of mine {mine} has no row of it, back to entry {}", newest.since));
             }
+            let began = Instant::now();
             for look::Seen { change, .. } in &newest.seen {
                 let Some(row) = change.row() else { continue };
+                bytes += row.image.len();
+                let why = match began.elapsed() > EVAL_TIME_MAX {
+                    true => Some(format!("{} s were over", EVAL_TIME_MAX.as_secs())),
+                    false if bytes > SHOWN_BYTES_MAX => Some("the answer would be too large".to_owned()),
+                    false => None,
+                };
+                if let Some(why) = why {
+                    evaluated
+                        .notes
+                        .push(format!("the rows from entry {} on were not tried: {why}", change.seq));
+                    break;
+                }
                 let (table, before) = (&change.table, change.before.as_ref());
                 let facts = Facts { row, before, op: change.op, table, time_ms: change.time_ms };
                 let tried = hook.try_map(&facts).map_err(|error| {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::eval::{EVAL_ROWS, EVAL_ROWS_MAX, Evaluated, EvaluatedRow, ShownRows};
+pub use self::eval::{EVAL_ROWS, EVAL_ROWS_MAX, EVAL_TIME_MAX, Evaluated, EvaluatedRow, ShownRows};
 pub use self::peek::{LIMIT, LIMIT_MAX, PEEK_TIME_MAX, SHOWN_BYTES_MAX};
 pub use self::sql::{Rows, SQL_BYTES_MAX, SQL_ROWS, SQL_ROWS_MAX, SQL_TIME_MAX};
 pub use self::tail::{PART_CHANGES_MAX, Tail};
@@ -53,10 +53,9 @@ pub struct Changes {
 impl Changes {
     /// Adds a change. Its rows are left out of the exact values when these would grow beyond `bytes_max`.
     fn add(&mut self, mine: &str, seen: &Seen, bytes_max: usize) {
-        let rows = || [&seen.change.before, &seen.change.after].into_iter().flatten();
-        let bytes: usize = rows().map(|row| row.image.len()).sum();
+        let bytes = bytes_of(seen);
         let fits = self.bytes + bytes <= bytes_max;
-        self.changes.push(exact(mine, seen, fits.then_some(bytes)));
+        self.changes.push(exact(mine, seen, fits));
         if fits {
             self.bytes += bytes;
         }
@@ -73,11 +72,11 @@ impl Changes {
 }
 
 /// A change with its mine; without its rows, unless they fit.
-fn exact(mine: &str, seen: &Seen, fits: Option<usize>) -> serde_json::Value {
+fn exact(mine: &str, seen: &Seen, fits: bool) -> serde_json::Value {
     let mut object = serde_json::Map::new();
     object.insert("mine".to_owned(), mine.into());
     let mut bare = seen.change.clone();
-    if fits.is_none() {
+    if !fits {
         (bare.before, bare.after) = (None, None);
     }
     let mut line = Vec::new();
@@ -92,12 +91,15 @@ fn exact(mine: &str, seen: &Seen, fits: Option<usize>) -> serde_json::Value {
             object.insert("unwritable".to_owned(), true.into());
         }
     }
-    if fits.is_none() {
-        let rows = [&seen.change.before, &seen.change.after].into_iter().flatten();
-        let bytes: usize = rows.map(|row| row.image.len()).sum();
-        object.insert("bytes_left_out".to_owned(), bytes.into());
+    if !fits {
+        object.insert("bytes_left_out".to_owned(), bytes_of(seen).into());
     }
     serde_json::Value::Object(object)
+}
+
+/// What the rows of a change take.
+fn bytes_of(seen: &Seen) -> usize {
+    [&seen.change.before, &seen.change.after].into_iter().flatten().map(|row| row.image.len()).sum()
 }
 
 /// Tables in the log of a mine.

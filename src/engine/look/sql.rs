@@ -1,8 +1,8 @@
 //! Asking a database of the plan.
 
-use serde::{Deserialize, Serialize};
-
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use crate::client::ask::{Answered, AskLimits, CutBy};
 use crate::engine::Engine;

@@ -7,8 +7,8 @@ use bigdecimal::BigDecimal;
 use serde::{Deserialize, Serialize};
 
 use super::chosen::Chosen;
-use super::exact;
-use super::peek::PEEK_TIME_MAX;
+use super::peek::{PEEK_TIME_MAX, SHOWN_BYTES_MAX};
+use super::{bytes_of, exact};
 use crate::check::command::{KeyPart, KeyValue};
 use crate::check::model::Subject;
 use crate::engine::Engine;
@@ -106,6 +106,7 @@ impl Engine {
         let plan =
             plan.ok_or_else(|| Error::new(Kind::Refused, format!("there is no pipeline {pipeline}")))?;
         let count = limit.unwrap_or(TRACE_CHANGES).min(TRACE_CHANGES_MAX) as usize;
+        let mut bytes = 0;
         let mut trace = Trace { pipeline: pipeline.to_owned(), ..Trace::default() };
         for spot in spots {
             let (mine, source) = (spot.plan.name.clone(), spot.plan.connection.name.clone());
@@ -133,8 +134,9 @@ impl Engine {
                 ));
             }
             for seen in &newest.seen {
+                bytes += bytes_of(seen);
                 trace.changes.push(TracedChange {
-                    change: exact(&mine, seen, Some(0)),
+                    change: exact(&mine, seen, bytes <= SHOWN_BYTES_MAX),
                     shown: ShownChange::of(seen),
                     routes: routes.iter_mut().map(|(route, stages)| traced(route, stages, seen)).collect(),
                 });
