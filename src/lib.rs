@@ -68,6 +68,7 @@ pub mod run;
 pub mod sink;
 pub mod source;
 pub mod store;
+pub mod testing;
 
 /// Compiles the code that README shows.
 #[cfg(doctest)]

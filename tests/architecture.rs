@@ -17,6 +17,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("plan", 4),
     ("run", 5),
     ("engine", 6),
+    ("testing", 6),
     ("cli", 7),
 ];
 

@@ -420,10 +420,12 @@ fn any_value() -> impl Strategy<Value = Value> {
 }
 
 fn any_settings() -> impl Strategy<Value = Settings> {
-    prop::option::of(prop::collection::vec((any_table(), any_value()), 0..4)).prop_map(|block| {
-        Settings(block.map(|pairs| {
-            at(pairs.into_iter().map(|(key, value)| Setting { key, value: at(value) }).collect())
-        }))
+    prop::option::of(any_block()).prop_map(Option::unwrap_or_default)
+}
+
+fn any_block() -> impl Strategy<Value = Settings> {
+    prop::collection::vec((any_table(), any_value()), 0..4).prop_map(|pairs| {
+        Settings(Some(at(pairs.into_iter().map(|(key, value)| Setting { key, value: at(value) }).collect())))
     })
 }
 
@@ -507,15 +509,29 @@ fn any_fact() -> impl Strategy<Value = Fact> {
     let op =
         prop::sample::select(&["insert", "update", "delete", "upsert"][..]).prop_map(|op| at(op.to_owned()));
     let value = prop_oneof![any_number().prop_map(Value::Number), any::<String>().prop_map(Value::Text)];
+    let target = slot(prop_oneof![
+        any_tables().prop_map(|tables| Target::Table(at(tables))),
+        any_text().prop_map(Target::Path)
+    ]);
+    let subject = prop_oneof![
+        any_name().prop_map(Subject::Name),
+        any_tables().prop_map(|tables| Subject::Tables(at(tables))),
+    ];
+    let hold = prop::option::of(any_duration());
     prop_oneof![
-        (op, slot(any_tables().prop_map(at)), any_settings()).prop_map(|(op, table, row)| Fact::Change {
+        (op, target, any::<bool>(), any_block()).prop_map(|(op, target, only, row)| Fact::Change {
             op,
-            table,
+            target,
+            only,
             row
         }),
-        (any_name(), value, prop::option::of(any_duration()))
-            .prop_map(|(metric, value, hold)| Fact::Metric { metric, value: at(value), hold }),
-        (any_name(), any_name()).prop_map(|(module, function)| Fact::Hook(HookPath { module, function })),
+        (any_name(), prop::option::of(value.prop_map(at)), hold, prop::option::of(slot(subject)))
+            .prop_map(|(metric, value, hold, of)| Fact::Metric { metric, value, hold, of }),
+        (any_name(), any_name(), any_settings()).prop_map(|(module, function, facts)| {
+            Fact::Hook { path: HookPath { module, function }, facts }
+        }),
+        (any_name(), any_block()).prop_map(|(name, parts)| Fact::Effect { name, parts }),
+        any_command(Verb::ALL).prop_map(|command| Fact::Command(at(command))),
         any::<bool>().prop_map(|more| Fact::Nothing { more }),
     ]
 }

@@ -8,16 +8,15 @@ use super::connections::{Connections, Declared, Role};
 use super::cron::Cron;
 use super::hooks::HookUse;
 use super::mining::Mines;
-use super::model::{
-    Action, Alert, Measure, Metric, MetricUnit, Pipeline, Schedule, Subject, Test, TestStep, When,
-};
-use super::names::{Names, table_label};
+use super::model::{Action, Alert, Measure, Metric, MetricUnit, Pipeline, Schedule, Subject, When};
+use super::names::Names;
+use super::testing::Test;
 use crate::hook::act::Occasion;
-use crate::lang::ast::{self, Fact, Slot, Statement, Step, Value, Verb};
+use crate::lang::ast::{self, Slot, Statement, Value, Verb};
 use crate::lang::codes::Code;
 use crate::lang::diagnostic::{Diagnostic, did_you_mean};
 use crate::lang::span::Span;
-use crate::model::table::{Pattern, TableSet};
+use crate::model::table::TableSet;
 
 /// What happens with the flow of changes once it runs.
 #[derive(Debug, Default)]
@@ -27,9 +26,6 @@ pub(super) struct Control {
     pub commands: Vec<Command>,
     pub tests: Vec<Test>,
 }
-
-/// Operations of `given` and `expect`.
-const OPERATIONS: [&str; 4] = ["insert", "update", "delete", "upsert"];
 
 impl<'a> Checker<'a> {
     pub(super) fn control(
@@ -73,12 +69,7 @@ impl<'a> Checker<'a> {
         let limit = metric.map(|(metric, span)| self.limit(metric, span, alert.limit.as_ref(), scope));
         let of = match &alert.of {
             None => Some(None),
-            Some(Slot::Given(ast::Subject::Name(name))) => self.subject(name, name.span, scope).map(Some),
-            Some(Slot::Given(ast::Subject::Tables(tables))) => self.tables(tables, scope).map(Some),
-            Some(Slot::Hole(hole)) => {
-                self.missing_subject(hole.span, scope);
-                None
-            }
+            Some(of) => self.subject_slot(of, scope).map(Some),
         };
         let action = self.action(&alert.action, Occasion::Alert, scope);
         // A duration that cannot be read was reported by the parser.
@@ -86,7 +77,7 @@ impl<'a> Checker<'a> {
         Some(Alert { metric: metric?.0, limit: limit??, hold: hold?, of: of?, action: action? })
     }
 
-    fn metric(&mut self, slot: &Slot<ast::Name>) -> Option<(Metric, Span)> {
+    pub(super) fn metric(&mut self, slot: &Slot<ast::Name>) -> Option<(Metric, Span)> {
         let all = || Metric::ALL.iter().map(|metric| metric.as_str());
         let listed = all().collect::<Vec<_>>().join(", ");
         match slot {
@@ -217,6 +208,18 @@ impl<'a> Checker<'a> {
         }
     }
 
+    /// Whom an alert or a figure is about. `None` was reported.
+    pub(super) fn subject_slot(&mut self, of: &Slot<ast::Subject>, scope: &Scope<'_, 'a>) -> Option<Subject> {
+        match of {
+            Slot::Given(ast::Subject::Name(name)) => self.subject(name, name.span, scope),
+            Slot::Given(ast::Subject::Tables(tables)) => self.tables(tables, scope),
+            Slot::Hole(hole) => {
+                self.missing_subject(hole.span, scope);
+                None
+            }
+        }
+    }
+
     fn subject(&mut self, name: &str, span: Span, scope: &Scope<'_, 'a>) -> Option<Subject> {
         if scope.names.pipelines.iter().any(|(known, _)| known == name) {
             return Some(Subject::Pipeline(name.to_owned()));
@@ -249,137 +252,18 @@ impl<'a> Checker<'a> {
         let finding = Diagnostic::new(Code::E0501, span, "a name is missing here");
         self.report(finding.help(scope.subjects_help()));
     }
-
-    fn test(&mut self, test: &ast::Test, scope: &Scope<'_, 'a>) -> Option<Test> {
-        let name = match &test.of {
-            Slot::Given(name) => name,
-            Slot::Hole(hole) => {
-                let finding =
-                    Diagnostic::new(Code::E0501, hole.span, "the name of a pipeline is missing here");
-                self.report(finding.help(format!("write one of {}", scope.pipeline_names().join(", "))));
-                return None;
-            }
-        };
-        if !scope.pipeline_names().contains(&name.as_str()) {
-            let finding = Diagnostic::new(
-                Code::E0208,
-                name.span,
-                format!("there is no pipeline named `{}`", name.node),
-            );
-            self.report(match did_you_mean(name, scope.pipeline_names()) {
-                Some(near) => finding.suggest(name.span, near, "did you mean this one?"),
-                None => finding.help(scope.subjects_help()),
-            });
-            return None;
-        }
-        // One with an error of its own is there by name only.
-        let pipeline = scope.pipelines.iter().find(|pipeline| pipeline.name == name.node);
-        let mut all_right = true;
-        let mut steps = Vec::new();
-        for step in &test.steps {
-            let (fact, given) = match &step.node {
-                Step::Given(fact) => (fact, true),
-                Step::Expect(fact) => (fact, false),
-            };
-            all_right &= self.fact(fact, given, pipeline);
-            let fact = ast::Spanned::new(fact.clone(), step.span);
-            steps.push(if given { TestStep::Given(fact) } else { TestStep::Expect(fact) });
-        }
-        all_right.then(|| Test { name: test.name.node.clone(), pipeline: name.node.clone(), steps })
-    }
-
-    fn fact(&mut self, fact: &Fact, given: bool, pipeline: Option<&Pipeline>) -> bool {
-        match fact {
-            Fact::Change { op, table, .. } => {
-                if !OPERATIONS.contains(&op.as_str()) || given && op.node == "upsert" {
-                    let known = if given { &OPERATIONS[..3] } else { &OPERATIONS[..] };
-                    let finding =
-                        Diagnostic::new(Code::E0509, op.span, format!("`{}` is not a change", op.node));
-                    self.report(match did_you_mean(op, known.iter().copied()) {
-                        Some(near) if near != op.node => {
-                            finding.suggest(op.span, near, "did you mean this one?")
-                        }
-                        _ => finding.help(format!("write one of {}", known.join(", "))),
-                    });
-                    return false;
-                }
-                match table {
-                    Slot::Given(table) => {
-                        pipeline.is_none_or(|pipeline| self.table_of_test(table, given, pipeline))
-                    }
-                    Slot::Hole(hole) => {
-                        let finding =
-                            Diagnostic::new(Code::E0501, hole.span, "connection and table are missing here");
-                        self.report(finding.help("write for example shop.orders"));
-                        false
-                    }
-                }
-            }
-            Fact::Metric { metric, .. } => self.metric(&Slot::Given(metric.clone())).is_some(),
-            Fact::Hook(path) => {
-                self.hook(&ast::Code::Hook(path.clone()), HookUse::Act(Occasion::Alert)).is_some()
-            }
-            Fact::Nothing { .. } => true,
-        }
-    }
-
-    /// Whether a pipeline reads or writes the table of a test.
-    fn table_of_test(
-        &mut self,
-        table: &ast::Spanned<ast::TableRef>,
-        given: bool,
-        pipeline: &Pipeline,
-    ) -> bool {
-        let Some(patterns) = self.patterns(table) else { return false };
-        let connection = table.connection.as_str();
-        let fits = |name: &Pattern| {
-            if given {
-                pipeline.inputs.iter().any(|input| {
-                    input.connection.name == connection
-                        && input.tables.contains(&input.tables.database, &name.0)
-                })
-            } else {
-                pipeline.flow.sinks().iter().any(|sink| {
-                    sink.connection.as_ref().is_some_and(|of| of.name == connection)
-                        && Pattern(sink.target.clone()).matches(&name.0)
-                })
-            }
-        };
-        if patterns.iter().all(fits) {
-            return true;
-        }
-        let verb = if given { "read" } else { "write" };
-        let finding = Diagnostic::new(
-            Code::E0509,
-            table.span,
-            format!("`{}` does not {verb} `{}`", pipeline.name, table_label(table)),
-        );
-        let candidates: Vec<String> = if given {
-            pipeline
-                .inputs
-                .iter()
-                .flat_map(|input| {
-                    input.tables.include.iter().map(|table| format!("{}.{}", input.connection.name, table.0))
-                })
-                .collect()
-        } else {
-            pipeline.flow.sinks().iter().map(|sink| sink.label.clone()).collect()
-        };
-        self.report(finding.help(format!("it {verb}s {}", candidates.join(", "))));
-        false
-    }
 }
 
 /// What the names of commands and alerts can mean.
-struct Scope<'s, 'a> {
-    names: &'s Names<'a>,
-    connections: &'s Connections<'a>,
-    mines: &'s Mines,
-    pipelines: &'s [Pipeline],
+pub(super) struct Scope<'s, 'a> {
+    pub names: &'s Names<'a>,
+    pub connections: &'s Connections<'a>,
+    pub mines: &'s Mines,
+    pub pipelines: &'s [Pipeline],
 }
 
 impl Scope<'_, '_> {
-    fn pipeline_names(&self) -> Vec<&str> {
+    pub fn pipeline_names(&self) -> Vec<&str> {
         self.names.pipelines.iter().map(|(name, _)| name.as_str()).collect()
     }
 
@@ -393,7 +277,7 @@ impl Scope<'_, '_> {
     }
 
     /// What commands can be about.
-    fn known(&self) -> Known {
+    pub fn known(&self) -> Known {
         let mine = |connection: &str| {
             let mine = self.mines.get(connection);
             KnownMine {
@@ -422,7 +306,7 @@ impl Scope<'_, '_> {
         subjects
     }
 
-    fn subjects_help(&self) -> String {
+    pub fn subjects_help(&self) -> String {
         there_are(&self.subjects())
     }
 }

@@ -29,6 +29,7 @@ mod reference;
 mod secrets;
 mod settings;
 pub mod specs;
+pub mod testing;
 pub mod written;
 
 use std::collections::BTreeSet;

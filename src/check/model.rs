@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::command::Command;
 use super::cron::Cron;
-use crate::lang::ast::{Comparison, Fact, Spanned};
+use super::testing::Test;
+use crate::lang::ast::Comparison;
 use crate::model::connection::Connection;
 use crate::model::hook::Hook;
 use crate::model::spec::Settings;
@@ -279,24 +280,4 @@ pub enum When {
     Every(Duration),
     /// At these minutes.
     At(Cron),
-}
-
-/// `test "name" of pipeline { … }`
-#[derive(Clone, Debug, PartialEq)]
-pub struct Test {
-    /// What it shows.
-    pub name: String,
-    /// The pipeline.
-    pub pipeline: String,
-    /// What is given and expected, in order; the names in them are known to exist.
-    pub steps: Vec<TestStep>,
-}
-
-/// A line of a test.
-#[derive(Clone, Debug, PartialEq)]
-pub enum TestStep {
-    /// `given …`
-    Given(Spanned<Fact>),
-    /// `expect …`
-    Expect(Spanned<Fact>),
 }

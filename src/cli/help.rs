@@ -13,10 +13,12 @@ A script says what is connected; Rhai in braces says what is computed:
 Try it:
     lode check shop.lode      every mistake at once, and what to type instead
     lode plan  shop.lode      what is read once, and who reads it
+    lode test  shop.lode      what its tests say, without a server
     lode run   shop.lode      go; Ctrl-C delivers what was read and stops
     lode log peek shop        the newest changes that were mined
     lode ctl status           how the lode that runs is doing
     lode attach               a prompt to control it
+    lode top                  the same on the whole screen, as it changes
 
 Exit codes: 0 done, 1 failed while running, 2 the script or the arguments are wrong, 3 something \
 outside is missing or set up wrongly. `lode help COMMAND` shows examples.";
@@ -47,6 +49,16 @@ Examples:
     lode plan --json shop.lode             for programs; secrets are never shown
 
 Nothing is connected. Exit codes: 0 done, 2 the script has errors.";
+
+pub const TEST: &str = "\
+Examples:
+    lode test shop.lode                    runs every test \"…\" of … { … } of the script
+    lode test tests/*.lode --filter refund only those with `refund` in their name
+    lode test --json shop.lode             for CI
+
+Nothing is connected, and no secret is needed: what a test gives goes through the stages of its pipeline, and what would \
+come to the sinks is compared with what it expects.
+Exit codes: 0 every test passes, 1 one fails, 2 the script has errors, or --filter chooses no test.";
 
 pub const RUN: &str = "\
 Examples:
@@ -99,6 +111,7 @@ Examples:
     lode attach < commands.txt             each line is carried out; --yes confirms what has to be
     lode> stop shop                        the same commands and answers as `lode ctl`; asks before it does it
     lode> watch status                     again every second, until Ctrl-C
+    lode> top                              everything on the whole screen, until q
     lode> help                             every command; `help rewind`, `help retention`
 
 Tab completes commands, names and settings, the right arrow takes what is hinted, the up arrow and Ctrl-R go back in the \
@@ -108,6 +121,19 @@ Ctrl-D ends the prompt, and lode runs on.
 
 NO_COLOR switches colours off. Exit codes: 0 done; without a terminal, that of the first command that failed, as for \
 `lode ctl`; 3 no lode runs there, or it belongs to another user.";
+
+pub const TOP: &str = "\
+Examples:
+    lode top                               the lode that runs with ./lode-data
+    lode top --data /var/lib/lode
+
+Mines, routes and tables with their rates, refreshed every second; bars show the lag of the last two minutes. Tab and the \
+arrows move, < > s sort, / filters, p pauses or stops what is selected and r lets it go on, Enter shows everything about \
+it, ? lists the keys. What affects others is confirmed first. q, Esc or Ctrl-C leave, and lode runs on. When it ends, the \
+view says so and goes on when it runs again.
+
+NO_COLOR switches colours off. Exit codes: 0 left; 2 there is no terminal; 3 no lode runs there, or it belongs to another \
+user.";
 
 pub const REPL: &str = "\
 Examples:
@@ -148,6 +174,22 @@ Examples:
     lode log verify shop                   reads it all; the exit code says whether it is whole
 
 Logs are only read: a mine may be writing meanwhile, and nothing is taken, cut or repaired.";
+
+pub const LOG_RECORD: &str = "\
+Examples:
+    lode log record shop -o recorded.jsonl                 the 100 newest changes
+    lode log record shop --table orders --limit 20 -o recorded.jsonl
+    lode log record shop --from -1h --where 'row.total > 100' -o recorded.jsonl
+    lode log record shop --mask --plain state -o recorded.jsonl
+    lode log record shop --mask-with MASK_SECRET -o recorded.jsonl
+
+The file has one JSON object a line: the tables with their columns, and the changes. A test gives them to its pipeline with \
+given log \"recorded.jsonl\".
+
+--mask makes every letter and digit of texts, binary data and documents another one of its kind. The same text always has \
+the same mask, so that keys keep their relations. Numbers, dates and words of ENUM and SET stay, and so do columns \
+that --plain names. Look through the file before it leaves the house.
+Exit codes: 0 done, 1 the log cannot be read, 2 the arguments are wrong, 3 something outside is missing.";
 
 pub const LOG_PEEK: &str = "\
 Examples:

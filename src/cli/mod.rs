@@ -15,6 +15,8 @@ mod run;
 mod screen;
 mod summary;
 mod table;
+mod testing;
+mod top;
 mod units;
 
 use std::io::{ErrorKind, Read, Write};
@@ -84,6 +86,22 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Run the tests of scripts: given rows go through the stages, and what comes out is compared
+    #[command(
+        after_help = help::TEST,
+        mut_arg("files", |files| files.required_unless_present("text")),
+        override_usage = "lode test [OPTIONS] FILE...\n       lode test [OPTIONS] -e SCRIPT"
+    )]
+    Test {
+        #[command(flatten)]
+        script: Script,
+        /// Run only the tests that have this in their name
+        #[arg(long, value_name = "NAME")]
+        filter: Option<String>,
+        /// Print how the tests went as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Run scripts until their sources end or Ctrl-C; the next run goes on where this one stopped
     #[command(
         after_help = help::RUN,
@@ -129,6 +147,9 @@ enum Command {
         override_usage = "lode repl [OPTIONS] [FILE]...\n       lode repl [OPTIONS] -e SCRIPT"
     )]
     Repl(prompt::repl::Repl),
+    /// Show the lode that runs on the whole screen: rates, lag, tables
+    #[command(after_help = help::TOP)]
+    Top(top::Top),
     /// Look into a log, also while a mine writes it: peek, tail, stat, verify
     #[command(after_help = help::LOG)]
     Log {
@@ -175,12 +196,14 @@ impl Cli {
             Command::Check { script, json } => check_only(&script, json),
             Command::Fmt { files, check } => format(&files, check),
             Command::Plan { script, json } => show_plan(&script, json),
+            Command::Test { script, filter, json } => testing::test(&script, filter.as_deref(), json),
             Command::Run { script, data, stay, metrics, log_format } => {
                 run_script(&script, &data, stay, &metrics, log_format)
             }
             Command::Ctl(ctl) => ctl::run(ctl),
             Command::Attach(attach) => prompt::attach(attach),
             Command::Repl(repl) => prompt::repl::repl(repl),
+            Command::Top(top) => top::top(top),
             Command::Log { command } => log::run(command),
             Command::Explain { word } => explain(word.as_deref()),
             Command::Completions { shell } => completions(shell),

@@ -1,5 +1,6 @@
 //! From the text of a hook to a [`CompiledHook`], and from Rhai's errors to places in the script.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -236,6 +237,8 @@ fn called(ast: &AST) -> Vec<Called> {
         }
         true
     });
+    // Functions are kept in no order. The last call is looked at first, and what is wrong is found in the order of the text.
+    calls.sort_by_key(|call| Reverse((call.position.line(), call.position.position())));
     calls
 }
 

@@ -42,6 +42,7 @@ pub use self::engine::{
 };
 pub use self::error::HookError;
 pub use self::shape::{Projection, ProjectionError};
+pub(crate) use self::time::{parse_date, parse_datetime, parse_time, parse_timestamp};
 
 use self::compile::Places;
 use self::engine::{Ended, Exchange};

@@ -47,7 +47,7 @@ pub(super) fn register(engine: &mut Engine) {
 }
 
 /// Reads `2024-01-31`, zero dates too; no date that the calendar lacks.
-pub(super) fn parse_date(text: &str) -> Option<Date> {
+pub(crate) fn parse_date(text: &str) -> Option<Date> {
     let bytes = text.as_bytes();
     if bytes.len() != 10 || bytes[4] != b'-' || bytes[7] != b'-' {
         return None;
@@ -64,7 +64,7 @@ pub(super) fn parse_date(text: &str) -> Option<Date> {
 }
 
 /// Reads `2024-01-31 12:00:00.5`, with `T` for the blank too.
-pub(super) fn parse_datetime(text: &str) -> Option<DateTime> {
+pub(crate) fn parse_datetime(text: &str) -> Option<DateTime> {
     let (date, time) = (text.get(..10)?, text.get(11..)?);
     if !matches!(text.as_bytes()[10], b' ' | b'T') {
         return None;
@@ -82,12 +82,12 @@ pub(super) fn parse_datetime(text: &str) -> Option<DateTime> {
 }
 
 /// Reads a moment given in UTC, as [`parse_datetime`] does; `Z` may follow.
-pub(super) fn parse_timestamp(text: &str) -> Option<Timestamp> {
+pub(crate) fn parse_timestamp(text: &str) -> Option<Timestamp> {
     of_datetime(parse_datetime(text.strip_suffix('Z').unwrap_or(text))?)
 }
 
 /// Reads `-838:59:59.5`.
-pub(super) fn parse_time(text: &str) -> Option<Time> {
+pub(crate) fn parse_time(text: &str) -> Option<Time> {
     let (negative, text) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text),

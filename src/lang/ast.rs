@@ -349,26 +349,44 @@ pub enum Step {
 /// What is given or expected.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fact {
-    /// `insert shop.orders { id = 1 }`
+    /// `insert shop.orders { id = 1 }`, `upsert dw.orders only { id = 1 }`, `delete "audit.jsonl" { id = 1 }`
     Change {
-        /// `insert`, `update`, `delete`, `upsert`
+        /// `insert`, `update`, `delete`, `upsert`; `table` where columns are declared.
         op: Name,
-        /// One table.
-        table: Slot<Spanned<TableRef>>,
+        /// One table, or what a sink without a connection is called.
+        target: Slot<Target>,
+        /// Whether the row has no other columns than these.
+        only: bool,
         /// The row.
         row: Settings,
     },
-    /// `lag 45s for 3m`
+    /// `lag 45s for 3m of sales`, `error`, `log "recorded.jsonl"`
     Metric {
         /// The metric.
         metric: Name,
-        /// Its value.
-        value: Spanned<Value>,
+        /// Its value; none where it is a yes or no.
+        value: Option<Spanned<Value>>,
         /// How long it has had this value.
         hold: Option<Spanned<Number>>,
+        /// Whose metric it is; without it, that of the test's pipeline.
+        of: Option<Slot<Subject>>,
     },
-    /// `alerts::page`: the hook is called.
-    Hook(HookPath),
+    /// `alerts::page { resolved = true }`: the hook is called.
+    Hook {
+        /// The hook.
+        path: HookPath,
+        /// Some of the facts that it is given.
+        facts: Settings,
+    },
+    /// `mail { to = "dba@example.test" }`: what a hook did.
+    Effect {
+        /// What.
+        name: Name,
+        /// Some of its parts.
+        parts: Settings,
+    },
+    /// `pause shop.orders`: the command is given.
+    Command(Spanned<Command>),
     /// `nothing`, or `nothing more`
     Nothing {
         /// Whether `more` is there.

@@ -1,5 +1,6 @@
 //! The stable codes of diagnostics. `E01xx` syntax, `E02xx` names, `E03xx` settings, values and secrets, `E04xx`
-//! hooks, `E05xx` structure and plan, `W0xxx` warnings.
+//! hooks, `E05xx` structure and plan, `E06xx` tests that fail,
+//! `W0xxx` warnings.
 //!
 //! To add a code: one line in the table below, and its page `explain/<code>.md`. A code is never used again for
 //! something else.
@@ -83,6 +84,8 @@ codes! {
     E0510 "A pipeline asks for a table that is not mined",
     E0511 "A pipeline writes what it reads",
     E0512 "A command is not whole",
+    E0513 "A row of a test is wrong",
+    E0601 "A test fails",
     W0301 "A secret is not there yet",
     W0302 "A secret stands in the script",
     W0303 "A setting loses something, or does less than it says",

@@ -16,6 +16,8 @@ mod step;
 mod target;
 mod unique;
 
+pub(crate) use self::target::TableTemplate;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 

@@ -6,7 +6,7 @@ use crate::model::table::TableName;
 
 /// A table name with at most one `*`, which stands for the source table's name.
 #[derive(Clone, Debug)]
-pub(super) struct TableTemplate(pub String);
+pub(crate) struct TableTemplate(pub String);
 
 impl TableTemplate {
     pub fn table(&self, source: &TableName) -> String {

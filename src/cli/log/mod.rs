@@ -3,6 +3,7 @@
 mod choice;
 mod figures;
 mod peek;
+mod record;
 pub mod text;
 mod verify;
 
@@ -59,6 +60,22 @@ pub enum LogCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Write changes of a log into a file of text, for tests: given log "recorded.jsonl"
+    #[command(after_help = help::LOG_RECORD)]
+    Record {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        chosen: Chosen,
+        /// Begin here and go forward: a number, a time (2026-01-31T23:59:59Z), or how long ago (-1h)
+        #[arg(long, value_name = "SEQ|TIME", allow_hyphen_values = true)]
+        from: Option<Start>,
+        /// Record so many changes at the most
+        #[arg(long, value_name = "N", default_value_t = 100)]
+        limit: u32,
+        #[command(flatten)]
+        target: record::Target,
+    },
     /// Say what a log holds: source, tables, begin and end, size
     #[command(after_help = help::LOG_STAT)]
     Stat {
@@ -114,6 +131,12 @@ pub fn run(command: LogCommand) -> Result<ExitCode> {
                 let Some(mut choice) = chosen.compile() else { return Ok(ExitCode::from(exit::SCRIPT)) };
                 let Some(log) = open(which).await? else { return Ok(ExitCode::from(exit::SCRIPT)) };
                 peek::tail(log, &mut choice, from, limit, json).await
+            }
+            LogCommand::Record { which, chosen, from, limit, target } => {
+                let mask = target.mask()?;
+                let Some(mut choice) = chosen.compile() else { return Ok(ExitCode::from(exit::SCRIPT)) };
+                let Some(log) = open(which).await? else { return Ok(ExitCode::from(exit::SCRIPT)) };
+                record::record(log, &mut choice, from, limit as usize, &target, mask).await
             }
             LogCommand::Stat { which, json } => {
                 let Some(logs) = open_all(which).await? else { return Ok(ExitCode::from(exit::SCRIPT)) };

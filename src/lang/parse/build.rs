@@ -200,13 +200,7 @@ impl<'t> Builder<'t> {
             None => None,
         };
         let hold = self.hold(&mut parts)?;
-        let of = match parts.next_if(&[Rule::of]) {
-            Some(pair) => Some(self.slot(Parts::of(pair).next()?, |builder, pair| match pair.as_rule() {
-                Rule::tables => Some(Subject::Tables(builder.spanned_tables(pair)?)),
-                _ => Some(Subject::Name(builder.name(pair))),
-            })?),
-            None => None,
-        };
+        let of = self.of(&mut parts)?;
         Some(Alert { metric, limit, hold, of, action: self.action(parts.next()?)? })
     }
 
@@ -224,6 +218,15 @@ impl<'t> Builder<'t> {
             Some(pair) => Some(Some(self.duration(Parts::of(pair).next()?))),
             None => Some(None),
         }
+    }
+
+    fn of(&mut self, parts: &mut Parts<'_>) -> Option<Option<Slot<Subject>>> {
+        let Some(pair) = parts.next_if(&[Rule::of]) else { return Some(None) };
+        let subject = self.slot(Parts::of(pair).next()?, |builder, pair| match pair.as_rule() {
+            Rule::tables => Some(Subject::Tables(builder.spanned_tables(pair)?)),
+            _ => Some(Subject::Name(builder.name(pair))),
+        })?;
+        Some(Some(subject))
     }
 
     fn action(&mut self, pair: Pair<'_, Rule>) -> Option<Slot<Action>> {
@@ -253,24 +256,37 @@ impl<'t> Builder<'t> {
 
     fn fact(&mut self, pair: Pair<'_, Rule>) -> Option<Fact> {
         let rule = pair.as_rule();
-        if rule == Rule::hook {
-            return Some(Fact::Hook(self.hook(pair)?));
-        }
-        if rule == Rule::nothing {
-            return Some(Fact::Nothing {
-                more: pair.into_inner().any(|part| part.as_rule() == Rule::kw_more),
-            });
-        }
-        let mut parts = Parts::of(pair);
-        let name = self.name(parts.next()?);
-        let pair = parts.next()?;
-        if rule == Rule::change {
-            let table = self.slot(pair, Self::spanned_tables)?;
-            return Some(Fact::Change { op: name, table, row: self.settings(&mut parts)? });
-        }
         let span = self.span(&pair);
-        let value = Spanned::new(self.value_node(pair)?, span);
-        Some(Fact::Metric { metric: name, value, hold: self.hold(&mut parts)? })
+        let has = |rule| pair.clone().into_inner().any(|part| part.as_rule() == rule);
+        let (more, only) = (has(Rule::kw_more), has(Rule::kw_only));
+        let mut parts = Parts::of(pair);
+        Some(match rule {
+            Rule::nothing => Fact::Nothing { more },
+            Rule::ran => Fact::Hook { path: self.hook(parts.next()?)?, facts: self.settings(&mut parts)? },
+            Rule::command | Rule::asked => Fact::Command(Spanned::new(self.command(parts)?, span)),
+            Rule::effect => {
+                Fact::Effect { name: self.name(parts.next()?), parts: self.settings(&mut parts)? }
+            }
+            Rule::change => {
+                let op = self.name(parts.next()?);
+                let target = self.slot(parts.next()?, |builder, pair| match pair.as_rule() {
+                    Rule::text => Some(Target::Path(builder.text(pair))),
+                    _ => Some(Target::Table(builder.spanned_tables(pair)?)),
+                })?;
+                Fact::Change { op, target, only, row: self.settings(&mut parts)? }
+            }
+            _ => {
+                let metric = self.name(parts.next()?);
+                let value = match parts.next_if(&[Rule::number, Rule::text]) {
+                    Some(pair) => {
+                        let span = self.span(&pair);
+                        Some(Spanned::new(self.value_node(pair)?, span))
+                    }
+                    None => None,
+                };
+                Fact::Metric { metric, value, hold: self.hold(&mut parts)?, of: self.of(&mut parts)? }
+            }
+        })
     }
 
     pub(super) fn command(&mut self, mut parts: Parts<'_>) -> Option<Command> {

@@ -228,13 +228,7 @@ impl Printer<'_> {
             docs.push(self.value(&limit.value));
         }
         self.hold(&mut docs, &alert.hold);
-        if let Some(of) = &alert.of {
-            docs.push(Doc::text(" of "));
-            docs.push(self.slot(of, |printer, subject| match subject {
-                Subject::Name(name) => printer.name(name),
-                Subject::Tables(tables) => printer.tables(tables),
-            }));
-        }
+        self.of(&mut docs, &alert.of);
         self.action(&mut docs, &alert.action);
         Doc::All(docs)
     }
@@ -243,6 +237,16 @@ impl Printer<'_> {
         if let Some(hold) = hold {
             docs.push(Doc::text(" for "));
             docs.push(self.number(hold));
+        }
+    }
+
+    fn of(&mut self, docs: &mut Vec<Doc>, of: &Option<Slot<Subject>>) {
+        if let Some(of) = of {
+            docs.push(Doc::text(" of "));
+            docs.push(self.slot(of, |printer, subject| match subject {
+                Subject::Name(name) => printer.name(name),
+                Subject::Tables(tables) => printer.tables(tables),
+            }));
         }
     }
 
@@ -281,19 +285,34 @@ impl Printer<'_> {
 
     fn fact(&mut self, docs: &mut Vec<Doc>, fact: &Fact) {
         match fact {
-            Fact::Change { op, table, row } => {
+            Fact::Change { op, target, only, row } => {
                 docs.push(self.name(op));
                 docs.push(Doc::text(" "));
-                docs.push(self.slot(table, |printer, tables| printer.tables(tables)));
+                docs.push(self.slot(target, |printer, target| match target {
+                    Target::Table(tables) => printer.tables(tables),
+                    Target::Path(path) => printer.quoted(path),
+                }));
+                docs.push(Doc::text(if *only { " only" } else { "" }));
                 self.settings(docs, row);
             }
-            Fact::Metric { metric, value, hold } => {
+            Fact::Metric { metric, value, hold, of } => {
                 docs.push(self.name(metric));
-                docs.push(Doc::text(" "));
-                docs.push(self.value(value));
+                if let Some(value) = value {
+                    docs.push(Doc::text(" "));
+                    docs.push(self.value(value));
+                }
                 self.hold(docs, hold);
+                self.of(docs, of);
             }
-            Fact::Hook(path) => docs.push(self.hook(path)),
+            Fact::Hook { path, facts } => {
+                docs.push(self.hook(path));
+                self.settings(docs, facts);
+            }
+            Fact::Effect { name, parts } => {
+                docs.push(self.name(name));
+                self.settings(docs, parts);
+            }
+            Fact::Command(command) => docs.push(self.command(command.span, command)),
             Fact::Nothing { more } => docs.push(Doc::text(if *more { "nothing more" } else { "nothing" })),
         }
     }
