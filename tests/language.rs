@@ -484,6 +484,11 @@ fn any_flow() -> impl Strategy<Value = Spanned<Flow>> {
     })
 }
 
+/// Every verb but those that only show data, which stand in no script.
+fn scripted() -> Vec<Verb> {
+    Verb::ALL.iter().copied().filter(|verb| !Verb::LOOKING.contains(verb)).collect()
+}
+
 fn any_command(verbs: Vec<Verb>) -> impl Strategy<Value = Command> {
     let argument = prop_oneof![
         any_name().prop_map(|name| Argument::Word(name.node)),
@@ -498,10 +503,9 @@ fn any_command(verbs: Vec<Verb>) -> impl Strategy<Value = Command> {
 }
 
 fn any_action() -> impl Strategy<Value = Slot<Action>> {
-    let acting = Verb::ALL.iter().copied().filter(|verb| !Verb::LOOKING.contains(verb)).collect();
     slot(prop_oneof![
         any_code().prop_map(Action::Code),
-        any_command(acting).prop_map(|command| Action::Command(at(command))),
+        any_command(scripted()).prop_map(|command| Action::Command(at(command))),
     ])
 }
 
@@ -531,7 +535,7 @@ fn any_fact() -> impl Strategy<Value = Fact> {
             Fact::Hook { path: HookPath { module, function }, facts }
         }),
         (any_name(), any_block()).prop_map(|(name, parts)| Fact::Effect { name, parts }),
-        any_command(Verb::ALL).prop_map(|command| Fact::Command(at(command))),
+        any_command(scripted()).prop_map(|command| Fact::Command(at(command))),
         any::<bool>().prop_map(|more| Fact::Nothing { more }),
     ]
 }
