@@ -129,8 +129,8 @@ Examples:
 
 Mines, routes and tables with their rates, refreshed every second; bars show the lag of the last two minutes. Tab and the \
 arrows move, < > s sort, / filters, p pauses or stops what is selected and r lets it go on, Enter shows everything about \
-it, ? lists the keys. What affects others is confirmed first. q, Esc or Ctrl-C leave, and lode runs on. When it ends, the \
-view says so and goes on when it runs again.
+it or a table's newest changes, ? lists the keys. What affects others is confirmed first. q, Esc or Ctrl-C leave, and lode \
+runs on. When it ends, the view says so and goes on when it runs again.
 
 NO_COLOR switches colours off. Exit codes: 0 left; 2 there is no terminal; 3 no lode runs there, or it belongs to another \
 user.";

@@ -35,7 +35,7 @@ up, down           another row; also j and k, page up and down, Home, End
 <  >               sort by the column before, or the next one
 s                  turn the order around
 /                  show only names that contain a text; Esc shows all again
-Enter              everything about the mine or pipeline
+Enter              everything about the mine or pipeline; a table's newest changes
 p                  stop the mine, or pause the pipeline or table
 r                  let it go on
 q, Esc, Ctrl-C     leave; lode runs on
@@ -245,7 +245,7 @@ fn keys(view: &View, width: usize) -> Line<'static> {
         let what = match (*what, view.focus) {
             ("pause", Pane::Mines) => "stop",
             ("resume", Pane::Mines) => "start",
-            ("details", Pane::Tables) => continue,
+            ("details", Pane::Tables) => "changes",
             (what, _) => what,
         };
         let gap = if spans.is_empty() { "" } else { "  " };

@@ -13,6 +13,8 @@ use crate::cli::units::duration;
 
 /// Without an answer for so long, that is said.
 const OVERDUE_MS: i64 = 3_000;
+/// So many of the newest changes of a table are shown.
+const CHANGES: usize = 5;
 /// Page up and page down move by so many rows.
 const PAGE: isize = 10;
 
@@ -290,11 +292,12 @@ impl View {
 
     fn show(&mut self) -> Option<Wish> {
         let row = self.selected_row()?;
-        match self.focus {
-            Pane::Mines => self.ask(format!("show mine {}", row.name), false),
-            Pane::Pipelines => self.ask(format!("show pipeline {}", row.name), false),
-            Pane::Tables => None,
-        }
+        let command = match self.focus {
+            Pane::Mines => format!("show mine {}", row.name),
+            Pane::Pipelines => format!("show pipeline {}", row.name),
+            Pane::Tables => format!("peek {} limit {CHANGES}", row.name),
+        };
+        self.ask(command, false)
     }
 
     fn selected_row(&self) -> Option<Row> {
