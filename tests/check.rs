@@ -341,8 +341,13 @@ fn lines() {
         [("pipeline", "orders"), ("on", "lag > 30s of orders"), ("on", "lag > 5m"), ("every", "1h")]
             .map(|(word, name)| Declaration { word: word.to_owned(), name: name.to_owned() });
     let declared = declared.into();
-    let known =
-        Known { pipelines: names.map(str::to_owned).into(), mines: vec![mine], declared, ..Known::default() };
+    let known = Known {
+        pipelines: names.map(str::to_owned).into(),
+        mines: vec![mine],
+        not_mined: vec!["dw".to_owned()],
+        declared,
+        ..Known::default()
+    };
     insta::glob!("golden/line/*.txt", |path| {
         let (kinds, mut shown) = (builtin(), String::new());
         for line in std::fs::read_to_string(path).expect("the lines can be read").lines() {

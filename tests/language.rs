@@ -484,9 +484,12 @@ fn any_flow() -> impl Strategy<Value = Spanned<Flow>> {
     })
 }
 
-fn any_command(verbs: &'static [Verb]) -> impl Strategy<Value = Command> {
-    // Looking at changes is for people, and stands in no script.
-    let verbs: Vec<Verb> = verbs.iter().copied().filter(|verb| *verb != Verb::Peek).collect();
+/// Every verb but those that only show data, which stand in no script.
+fn scripted() -> Vec<Verb> {
+    Verb::ALL.iter().copied().filter(|verb| !Verb::LOOKING.contains(verb)).collect()
+}
+
+fn any_command(verbs: Vec<Verb>) -> impl Strategy<Value = Command> {
     let argument = prop_oneof![
         any_name().prop_map(|name| Argument::Word(name.node)),
         any_tables().prop_map(Argument::Tables),
@@ -502,7 +505,7 @@ fn any_command(verbs: &'static [Verb]) -> impl Strategy<Value = Command> {
 fn any_action() -> impl Strategy<Value = Slot<Action>> {
     slot(prop_oneof![
         any_code().prop_map(Action::Code),
-        any_command(Verb::ALL).prop_map(|command| Action::Command(at(command))),
+        any_command(scripted()).prop_map(|command| Action::Command(at(command))),
     ])
 }
 
@@ -532,7 +535,7 @@ fn any_fact() -> impl Strategy<Value = Fact> {
             Fact::Hook { path: HookPath { module, function }, facts }
         }),
         (any_name(), any_block()).prop_map(|(name, parts)| Fact::Effect { name, parts }),
-        any_command(Verb::ALL).prop_map(|command| Fact::Command(at(command))),
+        any_command(scripted()).prop_map(|command| Fact::Command(at(command))),
         any::<bool>().prop_map(|more| Fact::Nothing { more }),
     ]
 }
@@ -581,7 +584,7 @@ fn any_statement() -> impl Strategy<Value = Statement> {
         (when, any_action()).prop_map(|(when, action)| Statement::Schedule(Schedule { when, action })),
         (any_text(), slot(any_name()), prop::collection::vec(step, 0..4))
             .prop_map(|(name, of, steps)| Statement::Test(Test { name, of, steps })),
-        any_command(Verb::RESERVED).prop_map(Statement::Command),
+        any_command(Verb::RESERVED.to_vec()).prop_map(Statement::Command),
     ]
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -9,9 +10,10 @@ use serde::{Deserialize, Serialize};
 use super::declaration::Declaration;
 use super::model::{Measure, Subject};
 use super::written::{measure_text, name_text, place_text, subject_text};
-use crate::lang::print::quote;
+use crate::lang::print::{quotable, quote};
 use crate::lang::verb::Verb;
 use crate::model::connection::{Connection, Endpoint};
+use crate::model::hook::HookModule;
 use crate::model::spec::Place;
 
 /// A command whose names were looked up.
@@ -155,12 +157,73 @@ pub enum Command {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         limit: Option<u64>,
     },
+    /// Asks a database.
+    Sql {
+        /// The connection.
+        connection: String,
+        /// The statement.
+        statement: String,
+        /// How many rows, at the most.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit: Option<u64>,
+    },
+    /// Tries code on rows.
+    Eval {
+        /// Whose rows.
+        of: Subject,
+        /// How many, at the most.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit: Option<u64>,
+        /// Rhai code, as in a map: the text between the braces.
+        code: String,
+    },
+    /// What a pipeline makes of a row's changes.
+    Trace {
+        /// The pipeline.
+        pipeline: String,
+        /// How many changes, at the most.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        limit: Option<u64>,
+        /// The row.
+        key: Vec<KeyPart>,
+    },
     /// Follows changes.
     Tail {
         /// What is looked at.
         #[serde(flatten)]
         look: Look,
     },
+}
+
+/// A column of a row's key, and its value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyPart {
+    /// The column.
+    pub column: String,
+    /// The value.
+    #[serde(flatten)]
+    pub value: KeyValue,
+}
+
+/// The value of a column as it is written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyValue {
+    /// A number.
+    Number(String),
+    /// A text; also for times, and for binary data as `0x0a1b`.
+    Text(String),
+}
+
+/// As it stands in a command.
+impl fmt::Display for KeyPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} = ", quotable(&self.column))?;
+        match &self.value {
+            KeyValue::Number(number) => f.write_str(number),
+            KeyValue::Text(text) => f.write_str(&quote(text)),
+        }
+    }
 }
 
 /// Which changes of the logs are looked at.
@@ -188,6 +251,8 @@ pub struct Known {
     pub not_mined: Vec<String>,
     /// What the statements declare that can be taken out.
     pub declared: Vec<Declaration>,
+    /// Modules of hooks that code may call.
+    pub modules: Arc<Vec<HookModule>>,
 }
 
 /// A mine that commands can be about.
@@ -257,6 +322,9 @@ impl Command {
             Command::Help { .. } => Verb::Help,
             Command::Explain { .. } => Verb::Explain,
             Command::Peek { .. } => Verb::Peek,
+            Command::Sql { .. } => Verb::Sql,
+            Command::Eval { .. } => Verb::Eval,
+            Command::Trace { .. } => Verb::Trace,
             Command::Tail { .. } => Verb::Tail,
         }
     }
@@ -302,9 +370,24 @@ impl fmt::Display for Command {
             Command::Unmute { name } | Command::Ack { name } => write!(f, " {}", alert_text(name)),
             Command::Status { of } => subjects(f, of.as_slice()),
             Command::Tail { look } => look.fmt(f),
+            Command::Sql { connection, statement, limit } => {
+                write!(f, " {connection} {}", quote(statement))?;
+                limited(f, limit)
+            }
+            Command::Eval { of, limit, code } => {
+                write!(f, " {}", subject_text(of))?;
+                limited(f, limit)?;
+                write!(f, " {{{code}}}")
+            }
+            Command::Trace { pipeline, limit, key } => {
+                write!(f, " {}", name_text(pipeline))?;
+                limited(f, limit)?;
+                let key: Vec<_> = key.iter().map(KeyPart::to_string).collect();
+                write!(f, " {}", key.join(", "))
+            }
             Command::Peek { look, limit } => {
                 look.fmt_head(f)?;
-                limit.iter().try_for_each(|limit| write!(f, " limit {limit}"))?;
+                limited(f, limit)?;
                 look.fmt_filter(f)
             }
             Command::Show { of: Subject::Mine(name) } => write!(f, " mine {name}"),
@@ -350,6 +433,10 @@ impl fmt::Display for Command {
 fn alert_text(name: &str) -> String {
     let plain = |letter: char| letter.is_alphanumeric() || "_. ".contains(letter);
     if name.chars().all(plain) && !name.starts_with(char::is_numeric) { name.to_owned() } else { quote(name) }
+}
+
+fn limited(f: &mut fmt::Formatter<'_>, limit: &Option<u64>) -> fmt::Result {
+    limit.iter().try_for_each(|limit| write!(f, " limit {limit}"))
 }
 
 impl Look {

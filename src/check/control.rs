@@ -1,5 +1,7 @@
 //! Alerts, schedules, tests and control verbs: their names and values.
 
+use std::sync::Arc;
+
 use super::Checker;
 use super::command::{Command, Known, KnownMine, there_are};
 use super::connections::{Connections, Declared, Role};
@@ -230,7 +232,8 @@ impl<'a> Checker<'a> {
                 self.command(command, scope.names, &scope.known()).map(Action::Command)
             }
             Slot::Hole(hole) => {
-                let verbs: Vec<&str> = Verb::ALL.iter().map(|verb| verb.as_str()).collect();
+                let verbs = Verb::ALL.iter().filter(|verb| !Verb::LOOKING.contains(verb));
+                let verbs: Vec<&str> = verbs.map(|verb| verb.as_str()).collect();
                 let finding = Diagnostic::new(Code::E0501, hole.span, "what to do is missing here")
                     .note(format!("the verbs are {}", verbs.join(", ")))
                     .help("write Rhai in braces, module::function, or a verb with a name");
@@ -329,6 +332,8 @@ impl Scope<'_, '_> {
             },
             // Nothing in a script takes its statements out.
             declared: Vec::new(),
+            // Nothing in a script looks at changes.
+            modules: Arc::default(),
         }
     }
 

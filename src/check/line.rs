@@ -1,6 +1,7 @@
 //! From the text or tree of a command to what it means: each verb with its forms, names with "did you mean".
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::command::{Command, Known, KnownMine, there_are};
 use super::declaration::Declaration;
@@ -42,6 +43,7 @@ pub fn check_line(
 ) -> CheckedLine {
     let mut scripts = ScriptSet::default();
     let id = scripts.sources.add(name, text);
+    scripts.modules = Arc::clone(&known.modules);
     let (tree, findings) = parse_line(id, text);
     let input = Input::new("/");
     let mut checker = line_checker(&input, kinds, outside, &scripts);
@@ -115,7 +117,9 @@ impl Checker<'_> {
             self.report(reading.not_whole(more.span, what));
             return None;
         }
-        if let Some(span) = command.settings.span().filter(|_| command.verb.node != Verb::Set) {
+        if let Some(span) =
+            command.settings.span().filter(|_| !matches!(command.verb.node, Verb::Set | Verb::Trace))
+        {
             let what = format!("`{}` has no settings", reading.verb.as_str());
             self.report(reading.not_whole(span, what));
             return None;
@@ -207,6 +211,9 @@ impl Checker<'_> {
                 let (look, limit) = self.look(reading)?;
                 Command::Peek { look, limit }
             }
+            Verb::Sql => self.sql(reading)?,
+            Verb::Eval => self.eval(reading)?,
+            Verb::Trace => self.trace(reading, command)?,
             Verb::Tail => Command::Tail { look: self.look(reading)?.0 },
         })
     }
@@ -361,7 +368,7 @@ impl Checker<'_> {
         None
     }
 
-    fn named_pipeline(&mut self, reading: &mut Reading<'_>) -> Option<String> {
+    pub(super) fn named_pipeline(&mut self, reading: &mut Reading<'_>) -> Option<String> {
         let (name, span) = self.name(reading)?;
         if reading.known.has_pipeline(&name) {
             return Some(name);
@@ -433,7 +440,7 @@ impl Checker<'_> {
     }
 
     /// A name, as a word, in quotes, or with a dot in it.
-    fn name(&mut self, reading: &mut Reading<'_>) -> Option<(String, Span)> {
+    pub(super) fn name(&mut self, reading: &mut Reading<'_>) -> Option<(String, Span)> {
         let verb = reading.verb.clone();
         match reading.next() {
             Some(Spanned { node: Argument::Word(name) | Argument::Text(name), span }) => {
@@ -559,7 +566,7 @@ impl Checker<'_> {
         }
     }
 
-    fn unknown(&mut self, finding: Diagnostic, name: &str, span: Span, candidates: Vec<&str>) {
+    pub(super) fn unknown(&mut self, finding: Diagnostic, name: &str, span: Span, candidates: Vec<&str>) {
         self.report(match did_you_mean(name, candidates.iter().copied()) {
             Some(near) => finding.suggest(span, near, "did you mean this one?"),
             None => finding.help(there_are(&candidates)),

@@ -1,11 +1,12 @@
 //! Commands that look at changes: which ones they mean, and the Rhai code in them.
 
 use super::Checker;
-use super::command::Look;
+use super::command::{Command, KeyPart, KeyValue, Look};
 use super::hooks::HookUse;
 use super::line::{Reading, is_word};
+use super::model::Subject;
 use crate::hook::HookError;
-use crate::lang::ast::{Argument, Code, Spanned};
+use crate::lang::ast::{self, Argument, Code, Spanned, Value};
 use crate::lang::codes;
 use crate::lang::diagnostic::Diagnostic;
 use crate::lang::span::{SourceMap, Span};
@@ -63,8 +64,76 @@ impl Checker<'_> {
         Some((look, limit))
     }
 
+    /// A connection, a statement, and how many rows.
+    pub(super) fn sql(&mut self, reading: &mut Reading<'_>) -> Option<Command> {
+        let (name, span) = self.name(reading)?;
+        let known = reading.known;
+        let connection = match known.mine(&name) {
+            Some(mine) => mine.connection.clone(),
+            None if known.not_mined.contains(&name) => name,
+            None => {
+                let what = format!("there is no connection named `{name}`");
+                let finding = Diagnostic::new(codes::Code::E0208, span, what);
+                let others = known.not_mined.iter().map(String::as_str);
+                self.unknown(finding, &name, span, known.mine_names().chain(others).collect());
+                return None;
+            }
+        };
+        let statement = match reading.next() {
+            Some(Spanned { node: Argument::Text(statement), .. }) => statement.clone(),
+            other => {
+                let span = other.map_or(reading.verb.span, |argument| argument.span);
+                let finding = reading.not_whole(span, "`sql` takes a statement in quotes".to_owned());
+                self.report(finding);
+                return None;
+            }
+        };
+        Some(Command::Sql { connection, statement, limit: self.limit_clause(reading)? })
+    }
+
+    /// Whose rows, how many, and the code.
+    pub(super) fn eval(&mut self, reading: &mut Reading<'_>) -> Option<Command> {
+        let of = self.looked_at(reading)?;
+        let limit = self.limit_clause(reading)?;
+        Some(Command::Eval { of, limit, code: self.looked_code(reading, HookUse::Map)? })
+    }
+
+    /// A pipeline, how many changes, and a key.
+    pub(super) fn trace(&mut self, reading: &mut Reading<'_>, command: &ast::Command) -> Option<Command> {
+        let pipeline = self.named_pipeline(reading)?;
+        let limit = self.limit_clause(reading)?;
+        let mut key = Vec::new();
+        for setting in command.settings.entries() {
+            let value = match &setting.value.node {
+                Value::Number(number) => KeyValue::Number(number.to_string()),
+                Value::Text(text) => KeyValue::Text(text.clone()),
+                _ => {
+                    let what = "a key has numbers and quoted texts".to_owned();
+                    self.report(reading.not_whole(setting.value.span, what));
+                    return None;
+                }
+            };
+            key.push(KeyPart { column: setting.key.node.clone(), value });
+        }
+        if key.is_empty() {
+            let what = "`trace` does not say which row: a column and its value are missing".to_owned();
+            self.report(reading.not_whole(reading.verb.span, what));
+            return None;
+        }
+        Some(Command::Trace { pipeline, limit, key })
+    }
+
+    /// `limit` and a number, where that comes next.
+    fn limit_clause(&mut self, reading: &mut Reading<'_>) -> Option<Option<u64>> {
+        if !reading.peek().is_some_and(|argument| is_word(argument, "limit")) {
+            return Some(None);
+        }
+        reading.next();
+        self.limit_count(reading).map(Some)
+    }
+
     /// A table of a mine, a mine, or a pipeline.
-    fn looked_at(&mut self, reading: &mut Reading<'_>) -> Option<super::model::Subject> {
+    fn looked_at(&mut self, reading: &mut Reading<'_>) -> Option<Subject> {
         match reading.peek() {
             Some(Spanned { node: Argument::Tables(_), .. }) => self.pausable(reading),
             _ => self.named(reading),

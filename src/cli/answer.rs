@@ -3,7 +3,6 @@
 use indicatif::{HumanBytes, HumanCount};
 use lode::engine::audit::AuditEntry;
 use lode::engine::decisions::{Decided, Decisions, Edit, Halted};
-use lode::engine::look::Changes;
 use lode::engine::reply::{Reply, SettingShown};
 use lode::engine::status::{Consumer, MineStatus, PipelineStatus, RouteStatus};
 use lode::plan::diff::{Change, Changed, Diff};
@@ -11,7 +10,7 @@ use lode::run::mine::MineState;
 use lode::run::pipeline::Halt;
 use lode::run::route::RouteState;
 
-use super::log::text::Text;
+use super::looks;
 use super::screen::error_text;
 use super::table::Table;
 use super::units::{duration, rate};
@@ -33,7 +32,10 @@ pub fn text(reply: &Reply, width: Option<usize>, colors: bool) -> String {
             [one_pipeline(pipeline, halted.as_ref(), width, colors), settings_text(settings)].concat()
         }
         Reply::Tables { mine } => tables(mine, width),
-        Reply::Changes(changes) => changes_text(changes, width, colors),
+        Reply::Changes(changes) => looks::changes(changes, width, colors),
+        Reply::Rows(rows) => looks::rows(rows, width),
+        Reply::Evaluated(evaluated) => looks::evaluated(evaluated, width),
+        Reply::Trace(trace) => looks::trace(trace, width, colors),
         Reply::Done { done } => done.iter().map(|done| format!("{done}\n")).collect(),
         Reply::Confirm { command, would, affected, diff } => confirm(command, would, affected, diff),
         Reply::Difference { diff, applied, notes } => difference(diff, *applied, notes),
@@ -347,14 +349,6 @@ fn tables(mine: &MineStatus, width: Option<usize>) -> String {
         text.push_str("the log is still being counted\n");
     }
     text.push_str(&format!("today is the day in {}\n", counts.zone));
-    text
-}
-
-fn changes_text(changes: &Changes, width: Option<usize>, colors: bool) -> String {
-    let mut lines = Vec::new();
-    Text::new(width, colors).write_all(&mut lines, changes);
-    let mut text = String::from_utf8_lossy(&lines).into_owned();
-    changes.notes.iter().for_each(|note| text.push_str(&format!("{note}\n")));
     text
 }
 

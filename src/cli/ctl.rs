@@ -50,8 +50,7 @@ pub fn run(ctl: Ctl) -> Result<ExitCode> {
         Err(error) => return Err(error),
     };
     if ctl.json {
-        // That is for people.
-        answer.as_object_mut().map(|answer| answer.shift_remove("shown"));
+        leave_out_what_is_shown(&mut answer);
         out(&answer.to_string())?;
     } else {
         show(&reply)?;
@@ -60,6 +59,16 @@ pub fn run(ctl: Ctl) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::from(code(&reply)))
+}
+
+/// Programs have the exact values; what people are shown of them is a second, shortened copy.
+fn leave_out_what_is_shown(answer: &mut serde_json::Value) {
+    let Some(answer) = answer.as_object_mut() else { return };
+    answer.shift_remove("shown");
+    for list in ["changes", "rows"] {
+        let items = answer.get_mut(list).and_then(|list| list.as_array_mut()).into_iter().flatten();
+        items.filter_map(|item| item.as_object_mut()).for_each(|item| drop(item.shift_remove("shown")));
+    }
 }
 
 /// Whether the answer to a command has no end.

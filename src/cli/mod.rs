@@ -8,6 +8,7 @@ mod follow;
 mod help;
 mod log;
 mod log_lines;
+mod looks;
 mod observe;
 mod process;
 mod prompt;

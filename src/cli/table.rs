@@ -7,7 +7,7 @@ const WIDTH_MIN: usize = 6;
 
 /// A table with a heading.
 pub struct Table {
-    head: Vec<&'static str>,
+    head: Vec<String>,
     /// Whether a column has numbers, which stand on the right.
     numbers: Vec<bool>,
     rows: Vec<Vec<String>>,
@@ -17,10 +17,15 @@ impl Table {
     /// A table with these columns; one whose heading begins with `>` has numbers.
     pub fn new(head: &[&'static str]) -> Table {
         Table {
-            head: head.iter().map(|title| title.trim_start_matches('>')).collect(),
+            head: head.iter().map(|title| title.trim_start_matches('>').to_owned()).collect(),
             numbers: head.iter().map(|title| title.starts_with('>')).collect(),
             rows: Vec::new(),
         }
+    }
+
+    /// A table with these columns, of which none has numbers that stand on the right.
+    pub fn of(head: Vec<String>) -> Table {
+        Table { numbers: vec![false; head.len()], head, rows: Vec::new() }
     }
 
     /// Adds a row, with a cell for each column.
@@ -34,10 +39,9 @@ impl Table {
         if self.rows.is_empty() {
             return String::new();
         }
-        let head: Vec<String> = self.head.iter().map(|title| (*title).to_owned()).collect();
-        let all = || std::iter::once(&head).chain(&self.rows);
+        let all = || std::iter::once(&self.head).chain(&self.rows);
         let widest = |column: usize| all().map(|row| measure_text_width(&row[column])).max().unwrap_or(0);
-        let mut widths: Vec<usize> = (0..head.len()).map(widest).collect();
+        let mut widths: Vec<usize> = (0..self.head.len()).map(widest).collect();
         if let Some(width) = width {
             shrink(&mut widths, &self.numbers, width);
         }

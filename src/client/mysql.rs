@@ -160,7 +160,7 @@ pub fn dump_failure(error: mysql_async::Error, doing: &str) -> Error {
 fn refusal(error: &ServerError, doing: &str) -> Error {
     let message = format!("{doing}: the server says {}: {}", error.code, error.message);
     let kind = match error.code {
-        // Too many connections, out of resources, shutdown, killed, lock wait, deadlock.
+        // Too many connections, out of resources, shutdown, killed, out of time, lock wait, deadlock.
         1040
         | 1041
         | 1053
@@ -175,6 +175,7 @@ fn refusal(error: &ServerError, doing: &str) -> Error {
         | 1226
         | 1317
         | 1927
+        | 1969
         | 3024
         | 3168
         | 4031 => Kind::Unavailable,

@@ -93,6 +93,7 @@ impl Engine {
                 .collect(),
             not_mined: plan.connections.keys().filter(|name| !mined(name)).cloned().collect(),
             declared: self.declared(),
+            modules: running.modules(),
         }
     }
 
@@ -140,6 +141,11 @@ impl Engine {
             Command::Help { about } => Reply::Text { text: help(about.as_deref(), self.registry.kinds())? },
             Command::Explain { word } => Reply::Text { text: self.explain(word)? },
             Command::Peek { look, limit } => self.answer_peek(look, *limit).await,
+            Command::Sql { connection, statement, limit } => {
+                Reply::Rows(self.sql(connection, statement, *limit).await?)
+            }
+            Command::Eval { of, limit, code } => self.answer_eval(of, code, *limit).await,
+            Command::Trace { pipeline, limit, key } => Reply::Trace(self.trace(pipeline, key, *limit).await?),
             Command::Tail { .. } => {
                 return Err(Error::new(Kind::Refused, "`tail` has no end, and one answer was asked for")
                     .advice("ask for it in parts, or `peek`"));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::kinds;
 use crate::check::Kinds;
+use crate::client::ask::Ask;
 use crate::client::lookup::{self, LookupKind};
 use crate::error::{Error, Kind, Result};
 use crate::model::spec::KindSpec;
@@ -20,6 +21,7 @@ pub struct Registry {
     sinks: HashMap<&'static str, Arc<dyn SinkKind>>,
     stores: HashMap<&'static str, Arc<dyn LogStoreKind>>,
     lookups: HashMap<&'static str, Arc<dyn LookupKind>>,
+    asked: HashMap<&'static str, Arc<dyn Ask>>,
 }
 
 impl Registry {
@@ -41,12 +43,17 @@ impl Registry {
             [("mongodb", Arc::new(crate::store::mongodb::MongodbKind))];
         let lookups: [(&str, Arc<dyn LookupKind>); _] =
             [("mysql", Arc::new(lookup::mysql::Mysql)), ("sqlite", Arc::new(lookup::sqlite::Sqlite))];
+        let asked: [(&str, Arc<dyn Ask>); _] = [
+            ("mysql", Arc::new(crate::client::ask::Mysql)),
+            ("sqlite", Arc::new(crate::client::ask::Sqlite)),
+        ];
         Registry {
             lookups: lookups.into(),
             kinds: kinds::builtin(),
             sources: sources.into(),
             sinks: sinks.into(),
             stores: stores.into(),
+            asked: asked.into(),
         }
     }
 
@@ -73,6 +80,11 @@ impl Registry {
     pub fn add_lookup(&mut self, spec: KindSpec, kind: Arc<dyn LookupKind>) {
         self.lookups.insert(spec.name, kind);
         self.kinds.add(spec);
+    }
+
+    /// Has connections of a kind be asked by `sql` in this way.
+    pub fn add_ask(&mut self, kind: &'static str, ask: Arc<dyn Ask>) {
+        self.asked.insert(kind, ask);
     }
 
     /// What scripts may name.
@@ -110,6 +122,19 @@ impl Registry {
     /// `Environment` when this build has none.
     pub fn lookup(&self, name: &str) -> Result<&Arc<dyn LookupKind>> {
         self.lookups.get(name).ok_or_else(|| missing("lookup", name))
+    }
+
+    /// How connections of the kind called `name` are asked by `sql`.
+    ///
+    /// # Errors
+    /// `Refused` when they cannot be.
+    pub fn ask(&self, name: &str) -> Result<&Arc<dyn Ask>> {
+        self.asked.get(name).ok_or_else(|| {
+            let mut kinds: Vec<_> = self.asked.keys().copied().collect();
+            kinds.sort_unstable();
+            Error::new(Kind::Refused, format!("connections of kind {name} cannot be asked by `sql`"))
+                .advice(format!("those of kind {} can", kinds.join(" and ")))
+        })
     }
 }
 

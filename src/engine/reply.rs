@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::alerts::AlertsShown;
 use super::audit::AuditEntry;
 use super::decisions::{Decided, Decisions, Halted};
-use super::look::Changes;
+use super::look::{Changes, Evaluated, Rows, Trace};
 use super::status::{MineStatus, PipelineStatus, Status};
 use crate::error::{Error, Kind};
 use crate::lang::diagnostic::{Diagnostic, render, to_json};
@@ -71,6 +71,12 @@ pub enum Reply {
     },
     /// To `peek`, and each part of the answer to `tail`.
     Changes(Changes),
+    /// To `sql`.
+    Rows(Rows),
+    /// To `eval`.
+    Evaluated(Evaluated),
+    /// To `trace`.
+    Trace(Trace),
     /// It is done.
     Done {
         /// What, a sentence for each thing.

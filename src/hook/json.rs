@@ -77,7 +77,7 @@ pub(super) fn from_json(value: serde_json::Value) -> Dynamic {
     }
 }
 
-fn to_json(value: &Dynamic, depth: usize) -> Result<serde_json::Value, Problem> {
+pub(super) fn to_json(value: &Dynamic, depth: usize) -> Result<serde_json::Value, Problem> {
     use serde_json::Value;
     if depth > DEPTH_MAX {
         return Err(Problem::new(format!("an object map or array is nested more than {DEPTH_MAX} deep")));

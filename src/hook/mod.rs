@@ -80,6 +80,17 @@ pub struct Facts<'a> {
     pub time_ms: i64,
 }
 
+/// What a map makes of one row.
+#[derive(Clone, Debug)]
+pub struct Tried {
+    /// The row as the map left it; `None` when it called `skip()`.
+    pub row: Option<Row>,
+    /// The rows that it emitted.
+    pub emitted: Vec<Row>,
+    /// What its last expression gave, as JSON, when that is a value.
+    pub value: Option<String>,
+}
+
 /// A hook that is ready to run. It belongs to one pipeline, as it keeps its scope and the schemas that it made.
 pub struct CompiledHook {
     kind: HookKind,
@@ -153,8 +164,29 @@ impl CompiledHook {
         mapped
     }
 
+    /// Runs as [`map`](Self::map), for somebody who also wants to see what the code itself gives.
+    ///
+    /// # Errors
+    /// As [`map`](Self::map).
+    pub fn try_map(&mut self, facts: &Facts<'_>) -> Result<Tried, HookError> {
+        let answer = self.run(facts)?;
+        let value = answer.as_ref().and_then(value_text);
+        let mut emitted = Vec::new();
+        let row = self.take_rows(answer, &mut emitted)?;
+        Ok(Tried { row, emitted, value })
+    }
+
     fn map_rows(&mut self, facts: &Facts<'_>, emitted: &mut Vec<Row>) -> Result<Option<Row>, HookError> {
         let answer = self.run(facts)?;
+        self.take_rows(answer, emitted)
+    }
+
+    /// The rows that a run has left.
+    fn take_rows(
+        &mut self,
+        answer: Option<Dynamic>,
+        emitted: &mut Vec<Row>,
+    ) -> Result<Option<Row>, HookError> {
         let rows = std::mem::take(&mut *self.emitted());
         for row in rows {
             let row = self.shapes.finish(&row);
@@ -240,6 +272,17 @@ impl CompiledHook {
     fn emitted(&self) -> std::sync::MutexGuard<'_, Vec<HookRow>> {
         self.exchange.emitted.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
+}
+
+/// What code gives, as JSON; `None` for a row and for nothing.
+fn value_text(value: &Dynamic) -> Option<String> {
+    if value.is_unit() || value.is::<HookRow>() {
+        return None;
+    }
+    Some(
+        json::to_json(value, 0)
+            .map_or_else(|_| format!("a {}", cell::type_name(value)), |json| json.to_string()),
+    )
 }
 
 impl std::fmt::Debug for CompiledHook {

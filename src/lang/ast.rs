@@ -415,7 +415,7 @@ pub struct Command {
     pub verb: Spanned<Verb>,
     /// What follows it.
     pub arguments: Vec<Spanned<Argument>>,
-    /// `{ retention = 3d }` of `set shop { … }`.
+    /// `{ retention = 3d }` of `set shop { … }`, and `id = 42` of `trace orders id = 42`.
     pub settings: Settings,
 }
 

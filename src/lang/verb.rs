@@ -57,6 +57,9 @@ verbs! {
     Help = "help", "help\nhelp VERB\nhelp SETTING", "Says how commands are written, and what settings mean.";
     Explain = "explain", "explain E0203\nexplain mysql", "Prints the page of a code, or the settings of a kind.";
     Peek = "peek", "peek shop.orders\npeek shop.orders limit 5\npeek PIPELINE from \"2026-01-31T08:00:00Z\"\npeek shop.orders where { row.qty > 3 }", "Shows the newest changes in a mine's log, or those from a place on.";
+    Sql = "sql", "sql CONNECTION \"select …\"\nsql shop \"select * from orders\" limit 5", "Asks a database by a statement that only reads.";
+    Eval = "eval", "eval shop.orders { row.qty * row.price }\neval PIPELINE limit 3 { row.total = row.qty * row.price; }", "Tries Rhai code on the newest rows of a log, and writes nothing.";
+    Trace = "trace", "trace PIPELINE id = 42\ntrace PIPELINE limit 3 order_id = 42, line = 1", "Shows what the stages of a pipeline make of a row's last changes.";
     Tail = "tail", "tail\ntail shop.orders\ntail PIPELINE where { row.qty > 3 }\ntail shop.orders from earliest", "Follows changes as they are mined, until Ctrl-C.";
 }
 
@@ -74,6 +77,9 @@ impl Verb {
         Verb::Set,
         Verb::Explain,
     ];
+
+    /// The verbs that only show data to whoever asks. No script and no schedule has them, but for `tail` as a statement.
+    pub const LOOKING: &[Verb] = &[Verb::Peek, Verb::Sql, Verb::Eval, Verb::Trace];
 
     /// The verb that is written like this.
     pub fn find(text: &str) -> Option<Verb> {

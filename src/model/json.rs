@@ -71,6 +71,23 @@ pub fn write_change<'a>(
     Ok(())
 }
 
+/// A row as an object, with the values that [`write_change`] writes. A column of type JSON that has no document is a text.
+pub fn row_json(row: &Row) -> serde_json::Value {
+    let mut object = serde_json::Map::new();
+    for (column, cell) in row.schema.columns.iter().zip(row.view().values()) {
+        let Some(cell) = cell else { continue };
+        let mut text = Vec::new();
+        match &cell {
+            Value::Json(document) => text.extend_from_slice(document.as_bytes()),
+            cell => value(&mut text, cell),
+        }
+        let value = serde_json::from_slice(&text)
+            .unwrap_or_else(|_| String::from_utf8_lossy(&text).into_owned().into());
+        object.insert(column.name.clone(), value);
+    }
+    serde_json::Value::Object(object)
+}
+
 fn time(out: &mut Vec<u8>, time_ms: i64) -> Result<(), Unwritable<'static>> {
     let time = jiff::Timestamp::from_millisecond(time_ms).map_err(|_| Unwritable::Time)?;
     append(out, format_args!("\"{}\"", time.strftime("%Y-%m-%dT%H:%M:%S.%3fZ")));

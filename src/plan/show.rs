@@ -207,7 +207,8 @@ fn route_node(route: &RoutePlan) -> Node {
     Node { text: format!("route {}", route.id), children }
 }
 
-pub(super) fn stage_text(stage: &StagePlan) -> String {
+/// A stage nearly as the script writes it, in one line: `filter { row.qty > 3 }`.
+pub fn stage_text(stage: &StagePlan) -> String {
     match stage {
         StagePlan::Filter(hook) => format!("filter {}", code_text(hook)),
         StagePlan::Map(hook) => format!("map {}", code_text(hook)),

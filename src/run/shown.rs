@@ -41,6 +41,9 @@ pub struct ShownColumn {
     /// What it is; `None` for a column that is there no longer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
+    /// Whether it was not there before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_new: bool,
     /// Whether it was read later than the change.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_late: bool,
@@ -78,7 +81,8 @@ fn columns(change: &Change) -> Vec<ShownColumn> {
             (_, None) => continue,
         };
         let is_late = row.view().is_late(at);
-        let column = ShownColumn { name: visible(&column.name), before, value: Some(value), is_late };
+        let column =
+            ShownColumn { name: visible(&column.name), before, value: Some(value), is_new: false, is_late };
         if is_key { keys.push(column) } else { others.push(column) }
     }
     keys.append(&mut others);
@@ -93,9 +97,40 @@ pub fn row_columns(row: &Row) -> Vec<ShownColumn> {
     let columns = columns.into_iter().filter_map(|at| {
         let value = Some(shown(&row.view().get(at)?));
         let is_late = row.view().is_late(at);
-        Some(ShownColumn { name: visible(&row.schema.columns[at].name), before: None, value, is_late })
+        let name = visible(&row.schema.columns[at].name);
+        Some(ShownColumn { name, before: None, value, is_new: false, is_late })
     });
     columns.collect()
+}
+
+/// What something has made of a row: its key, and all columns that are different. Those that are gone come last.
+pub fn difference(old: &Row, new: &Row) -> Vec<ShownColumn> {
+    let mut columns = row_columns(new);
+    let is_key = |name: &str| {
+        new.schema.primary_key.iter().any(|at| new.schema.columns[usize::from(*at)].name == name)
+    };
+    let value_in = |row: &Row, name: &str| row.view().get_named(name).map(Value::into_owned);
+    let name_of =
+        |shown: &ShownColumn| new.schema.columns.iter().find(|column| visible(&column.name) == shown.name);
+    columns.retain_mut(|shown| {
+        let Some(column) = name_of(shown) else { return true };
+        let (was, is) = (value_in(old, &column.name), value_in(new, &column.name));
+        match was {
+            None => shown.is_new = true,
+            Some(was) if Some(&was) != is.as_ref() => shown.before = Some(self::shown(&was)),
+            Some(_) => return is_key(&column.name),
+        }
+        true
+    });
+    for column in &old.schema.columns {
+        if let Some(was) = old.view().get_named(&column.name)
+            && new.view().get_named(&column.name).is_none()
+        {
+            let (name, before) = (visible(&column.name), Some(shown(&was)));
+            columns.push(ShownColumn { name, before, value: None, is_new: false, is_late: false });
+        }
+    }
+    columns
 }
 
 /// A value in one line of bounded length.

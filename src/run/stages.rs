@@ -124,18 +124,38 @@ impl Stages {
             out.push(change);
             return Ok(());
         }
-        self.pass(change, out)
+        self.pass(change, out, |_| {})
     }
 
-    fn pass(&mut self, change: Change, out: &mut Vec<Change>) -> Result<(), StageError> {
+    /// Sends one change through all stages as [`apply`](Self::apply) does, and shows `look` what goes into the first one
+    /// and what comes out of each, up to one that lets nothing pass.
+    ///
+    /// # Errors
+    /// When a stage fails; what came before it was shown.
+    pub fn trace(&mut self, change: Change, mut look: impl FnMut(&[Change])) -> Result<(), StageError> {
+        if change.op == Op::Truncate {
+            (0..=self.stages.len()).for_each(|_| look(std::slice::from_ref(&change)));
+            return Ok(());
+        }
+        self.pass(change, &mut Vec::new(), look)
+    }
+
+    fn pass(
+        &mut self,
+        change: Change,
+        out: &mut Vec<Change>,
+        mut look: impl FnMut(&[Change]),
+    ) -> Result<(), StageError> {
         self.waiting.clear();
         self.done.clear();
         split_by_key(change, &mut self.waiting);
+        look(&self.waiting);
         for stage in &mut self.stages {
             for change in self.waiting.drain(..) {
                 stage.apply(change, &mut self.done, &mut self.emitted)?;
             }
             std::mem::swap(&mut self.waiting, &mut self.done);
+            look(&self.waiting);
             if self.waiting.is_empty() {
                 return Ok(());
             }

@@ -123,14 +123,16 @@ pub fn time(time_ms: i64) -> String {
     }
 }
 
-/// `id = 42`, and `qty: 3 → 4` where it was another value before.
+/// `id = 42`; `qty: 3 → 4` where it was another value before, `+ total = 7` where it was not there, `- note` where it is
+/// gone.
 pub fn column_text(column: &ShownColumn) -> String {
     let name = &column.name;
     let value = column.value.as_deref();
     let late = if column.is_late { " (read later)" } else { "" };
     match (&column.before, value) {
         (Some(before), Some(value)) => format!("{name}: {before} → {value}{late}"),
-        (Some(before), None) => format!("{name}: {before} → removed"),
+        (Some(_), None) => format!("- {name}"),
+        (None, Some(value)) if column.is_new => format!("+ {name} = {value}"),
         (None, value) => format!("{name} = {}{late}", value.unwrap_or_default()),
     }
 }

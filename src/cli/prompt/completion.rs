@@ -98,6 +98,13 @@ pub fn offers(line: &str, names: &Names, kinds: &Kinds, width: usize) -> (usize,
         Verb::Resume if arguments.last() == Some(&"accept") => fitting(begun, [Offer::new("gap")]),
         Verb::Resume if arguments.is_empty() => fitting(begun, all([pipelines, tables])),
         Verb::Resume => fitting(begun, all([pipelines, tables]).into_iter().chain([Offer::new("accept")])),
+        Verb::Peek | Verb::Tail | Verb::Eval if arguments.is_empty() => {
+            fitting(begun, all([pipelines, mines, tables]))
+        }
+        Verb::Peek if !in_block => fitting(begun, ["from", "limit", "where"].map(Offer::new)),
+        Verb::Tail if !in_block => fitting(begun, ["from", "where"].map(Offer::new)),
+        Verb::Sql if arguments.is_empty() => fitting(begun, all([mines])),
+        Verb::Trace if arguments.is_empty() => fitting(begun, all([pipelines])),
         Verb::Help if arguments.is_empty() => {
             let verbs = Verb::ALL.iter().map(|verb| Offer::meaning(verb.as_str(), verb.meaning(), width));
             let own = Word::ALL.iter().map(|word| Offer::meaning(word.as_str(), word.meaning(), width));

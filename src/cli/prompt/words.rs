@@ -73,6 +73,9 @@ pub fn can_be_watched(verb: &str) -> bool {
                 | Verb::Show
                 | Verb::Diff
                 | Verb::Audit
+                | Verb::Peek
+                | Verb::Sql
+                | Verb::Trace
         )
     )
 }

@@ -8,7 +8,7 @@ use crate::engine::reply::Reply;
 use crate::error::{Error, Kind, Result};
 use crate::hook::{CompiledHook, Facts, HookError, HookKind, compile};
 use crate::model::change::Change;
-use crate::model::hook::{Hook, HookCode};
+use crate::model::hook::{Hook, HookCode, HookModule};
 
 /// What messages call the code.
 const WHERE: &str = "where";
@@ -26,9 +26,9 @@ impl Chosen {
     ///
     /// # Errors
     /// `Script` when the code is wrong.
-    pub fn new(spot: Spot, filter: Option<&str>) -> Result<Chosen> {
+    pub fn new(spot: Spot, filter: Option<&str>, modules: &Arc<Vec<HookModule>>) -> Result<Chosen> {
         let compiled = |text: &str| {
-            let mut hook = compile(&hook(text), HookKind::Filter).map_err(|error| {
+            let mut hook = compile(&code(WHERE, text, modules), HookKind::Filter).map_err(|error| {
                 let wrong = Error::new(Kind::Script, error.to_string());
                 error.advice.into_iter().fold(wrong, Error::advice)
             })?;
@@ -87,13 +87,8 @@ impl Chosen {
     }
 }
 
-/// Code by itself, which is no part of a script.
-fn hook(text: &str) -> Hook {
-    Hook {
-        code: HookCode::Block(text.into()),
-        file: WHERE.into(),
-        line: 1,
-        column: 1,
-        modules: Arc::default(),
-    }
+/// Code by itself, which is no part of a script, and what messages call it.
+pub(super) fn code(name: &str, text: &str, modules: &Arc<Vec<HookModule>>) -> Hook {
+    let modules = Arc::clone(modules);
+    Hook { code: HookCode::Block(text.into()), file: name.into(), line: 1, column: 1, modules }
 }

@@ -2,24 +2,33 @@
 //! written by it.
 
 mod chosen;
+mod eval;
 mod peek;
+mod sql;
 mod tail;
+mod trace;
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::eval::{EVAL_ROWS, EVAL_ROWS_MAX, EVAL_TIME_MAX, Evaluated, EvaluatedRow, ShownRows};
 pub use self::peek::{LIMIT, LIMIT_MAX, PEEK_TIME_MAX, SHOWN_BYTES_MAX};
+pub use self::sql::{Rows, SQL_BYTES_MAX, SQL_ROWS, SQL_ROWS_MAX, SQL_TIME_MAX};
 pub use self::tail::{PART_CHANGES_MAX, Tail};
+pub use self::trace::{
+    TRACE_CHANGES, TRACE_CHANGES_MAX, Trace, TracedChange, TracedRoute, TracedRow, TracedStage,
+};
 pub use crate::check::command::Look;
 
 use super::logs::LogPlace;
 use super::{Engine, Running};
 use crate::check::model::Subject;
 use crate::error::{Error, Kind, Result, ResultExt};
+use crate::model::hook::HookModule;
 use crate::model::json::write_change;
 use crate::model::table::TableSet;
-use crate::plan::{MinePlan, Through};
+use crate::plan::{MinePlan, StagePlan, Through};
 use crate::run::look::Seen;
 use crate::run::mine::Mine;
 use crate::run::shown::ShownChange;
@@ -44,10 +53,9 @@ pub struct Changes {
 impl Changes {
     /// Adds a change. Its rows are left out of the exact values when these would grow beyond `bytes_max`.
     fn add(&mut self, mine: &str, seen: &Seen, bytes_max: usize) {
-        let rows = || [&seen.change.before, &seen.change.after].into_iter().flatten();
-        let bytes: usize = rows().map(|row| row.image.len()).sum();
+        let bytes = bytes_of(seen);
         let fits = self.bytes + bytes <= bytes_max;
-        self.changes.push(exact(mine, seen, fits.then_some(bytes)));
+        self.changes.push(exact(mine, seen, fits));
         if fits {
             self.bytes += bytes;
         }
@@ -64,11 +72,11 @@ impl Changes {
 }
 
 /// A change with its mine; without its rows, unless they fit.
-fn exact(mine: &str, seen: &Seen, fits: Option<usize>) -> serde_json::Value {
+fn exact(mine: &str, seen: &Seen, fits: bool) -> serde_json::Value {
     let mut object = serde_json::Map::new();
     object.insert("mine".to_owned(), mine.into());
     let mut bare = seen.change.clone();
-    if fits.is_none() {
+    if !fits {
         (bare.before, bare.after) = (None, None);
     }
     let mut line = Vec::new();
@@ -83,12 +91,15 @@ fn exact(mine: &str, seen: &Seen, fits: Option<usize>) -> serde_json::Value {
             object.insert("unwritable".to_owned(), true.into());
         }
     }
-    if fits.is_none() {
-        let rows = [&seen.change.before, &seen.change.after].into_iter().flatten();
-        let bytes: usize = rows.map(|row| row.image.len()).sum();
-        object.insert("bytes_left_out".to_owned(), bytes.into());
+    if !fits {
+        object.insert("bytes_left_out".to_owned(), bytes_of(seen).into());
     }
     serde_json::Value::Object(object)
+}
+
+/// What the rows of a change take.
+fn bytes_of(seen: &Seen) -> usize {
+    [&seen.change.before, &seen.change.after].into_iter().flatten().map(|row| row.image.len()).sum()
 }
 
 /// Tables in the log of a mine.
@@ -150,6 +161,18 @@ impl Running {
                 .advice("add `share_mining` to a pipeline's source"));
         }
         Ok(spots)
+    }
+
+    /// The modules of hooks that the scripts include.
+    pub(super) fn modules(&self) -> Arc<Vec<HookModule>> {
+        let stages =
+            self.plan.pipelines.values().flat_map(|plan| &plan.routes).flat_map(|route| &route.stages);
+        let hooks = stages.filter_map(|stage| match stage {
+            StagePlan::Filter(hook) | StagePlan::Map(hook) => Some(hook),
+            StagePlan::Keep(_) | StagePlan::Drop(_) => None,
+        });
+        // Each hook knows all of them.
+        hooks.map(|hook| Arc::clone(&hook.modules)).find(|modules| !modules.is_empty()).unwrap_or_default()
     }
 
     /// The mine that writes the log of a spot, when it is there.

@@ -58,9 +58,12 @@ impl Engine {
         if limit.is_some_and(|limit| limit > LIMIT_MAX) {
             changes.note(format!("no more than {LIMIT_MAX} changes are shown at once"));
         }
-        let spots = self.running.lock().await.spots(look.of.as_ref()).map_err(bare)?;
+        let (spots, modules) = {
+            let running = self.running.lock().await;
+            (running.spots(look.of.as_ref()).map_err(bare)?, running.modules())
+        };
         for spot in spots {
-            let mut chosen = Chosen::new(spot, look.filter.as_deref()).map_err(bare)?;
+            let mut chosen = Chosen::new(spot, look.filter.as_deref(), &modules).map_err(bare)?;
             let spot = chosen.spot().clone();
             let peeked = match &look.from {
                 None => self.peek_newest(&spot, count, &mut chosen, &mut changes).await,

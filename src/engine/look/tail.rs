@@ -36,9 +36,10 @@ impl Engine {
         let mut followed = Vec::new();
         {
             let running = self.running.lock().await;
+            let modules = running.modules();
             for spot in running.spots(look.of.as_ref())? {
                 let mine = Arc::clone(running.mine_at(&spot).ok_or_else(|| not_mined(&spot))?);
-                let chosen = Chosen::new(spot, look.filter.as_deref())?;
+                let chosen = Chosen::new(spot, look.filter.as_deref(), &modules)?;
                 followed.push((mine, chosen));
             }
         }

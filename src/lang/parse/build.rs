@@ -330,7 +330,11 @@ impl<'t> Builder<'t> {
             let Spanned { node, span } = self.rhai(pair)?;
             arguments.push(Spanned::new(Argument::Code(node), span));
         }
-        let settings = match parts.next_if(&[Rule::assigned]) {
+        let settings = match parts.next_if(&[Rule::assigned, Rule::key]) {
+            Some(pair) if pair.as_rule() == Rule::key => {
+                let span = self.span(&pair);
+                Settings(Some(Spanned::new(self.block(pair)?, span)))
+            }
             Some(pair) => self.assigned(&mut arguments, pair)?,
             None => self.settings(&mut parts)?,
         };

@@ -498,6 +498,7 @@ fn names(rule: Rule) -> (Kind, &'static str) {
         Rule::argument => (Thing, "what the command acts on"),
         Rule::block => (Thing, "settings in braces"),
         Rule::setting => (Thing, "a setting such as `batch = 500`"),
+        Rule::key => (Thing, "a column and its value such as `id = 42`"),
         Rule::value => (Thing, "a value"),
         Rule::list => (Thing, "a list in brackets"),
         Rule::call => (Thing, "a call such as `env(\"NAME\")`"),
