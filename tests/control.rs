@@ -100,17 +100,20 @@ fn the_socket_is_its_owners_alone() {
     }
     let program = root.join("lode");
     fs::copy(transcript::LODE, &program).unwrap();
-    let nobody = Command::new("setpriv")
-        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
-        .arg(program)
-        .args(["ctl", "--data"])
-        .arg(scene.data())
-        .arg("status")
-        .output()
-        .unwrap();
-    let told = String::from_utf8_lossy(&nobody.stderr).into_owned();
-    assert_eq!(nobody.status.code(), Some(3), "{told}");
-    assert!(told.contains("you may not ask the lode that runs"), "{told}");
+    for words in [&["ctl", "status"][..], &["attach"]] {
+        let nobody = Command::new("setpriv")
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+            .arg(&program)
+            .args(words)
+            .arg("--data")
+            .arg(scene.data())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&nobody.stderr).into_owned();
+        assert_eq!(nobody.status.code(), Some(3), "{told}");
+        assert!(told.contains("you may not ask the lode that runs"), "{told}");
+    }
 }
 
 #[test]

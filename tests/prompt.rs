@@ -9,47 +9,36 @@
 //! | `@kill` | ends it at once |
 //! | `@open NAME COMMAND` | opens a terminal of 72 columns with a command in it, and turns to it |
 //! | `@turn NAME` | turns to a terminal that is open |
-//! | `@size COLUMNS` | makes the terminal that wide |
+//! | `@size COLUMNS ROWS` | makes the terminal that wide, and that high |
 //! | `> TEXT` | types a text and Enter, which ends the line |
 //! | `@type TEXT` | types into the line; `<Tab>`, `<Enter>`, `<Up>`, `<Right>` and so on are keys |
 //! | `@clear` | presses Ctrl-C, which clears the line |
 //! | `@key KEY` | presses a key where no line is typed |
-//! | `@wait TEXT` | waits until the terminal shows a text |
+//! | `@wait TEXT`, `@gone TEXT` | waits until the terminal shows a text, or shows it no longer |
 //! | `@screen` | puts what the terminal shows into the snapshot, and clears it |
+//! | `@picture NAME` | holds that a picture in `scripts/pictures` shows what the terminal shows |
 //! | `@ended CODE` | waits until its command has ended with an exit code |
 //! | `$ COMMAND` | runs a command without a terminal; it and its answer are in the snapshot |
 
+#[path = "support/picture.rs"]
+mod picture;
+#[path = "support/terminal.rs"]
+mod terminal;
 #[path = "support/transcript.rs"]
 mod transcript;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
-use std::num::NonZeroU16;
 use std::process::{Child as Process, Stdio};
-use std::sync::{Arc, Mutex};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use lode::engine::socket::{Client, Request};
-use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
-use transcript::{Desk, LODE};
+use terminal::{ROWS, Terminal, keys, until};
+use transcript::Desk;
 
-/// How long something may take that takes a moment, on a busy machine.
-const LONG: Duration = Duration::from_secs(60);
-const ROWS: u16 = 40;
-const COLUMNS: u16 = 72;
-
-/// Keys by their names, with what terminals send for them.
-const KEYS: &[(&str, &str)] = &[
-    ("<Tab>", "\t"),
-    ("<Enter>", "\r"),
-    ("<Up>", "\x1b[A"),
-    ("<Right>", "\x1b[C"),
-    ("<Ctrl-C>", "\x03"),
-    ("<Ctrl-D>", "\x04"),
-    ("<Ctrl-R>", "\x12"),
-];
+const SCRIPT: &str = r#"connection shop = binlog "scripts/binlog" { database = "shop" }
+pipeline orders { start = earliest } = source binlog shop.orders share_mining -> sink null
+"#;
 
 #[test]
 fn terminals_show_what_they_should() {
@@ -89,23 +78,79 @@ fn colours_are_shown_unless_somebody_wants_none() {
 
 #[test]
 fn a_terminal_is_as_it_was_when_the_process_is_told_to_end() {
+    for view in [None, Some("top")] {
+        let mut stage = Stage::default();
+        stage.act("@open it sh -c 'lode repl; stty -a'");
+        stage.act("@wait lode>");
+        if let Some(view) = view {
+            stage.act(&format!("> {view}"));
+            stage.act("@wait no pipeline runs");
+        }
+        let lock = fs::read_to_string(stage.desk.path().join("lode-data/lode.lock")).unwrap();
+        let kill = std::process::Command::new("kill").args(["-s", "TERM", lock.trim()]).status().unwrap();
+        assert!(kill.success());
+        stage.act("@wait  icanon");
+        stage.act("@wait  echo ");
+        stage.act("@ended 0");
+        assert!(!stage.terminal().is_full_screen());
+    }
+}
+
+#[test]
+fn a_view_gives_the_terminal_back_however_it_ends() {
     let mut stage = Stage::default();
-    stage.act("@open it sh -c 'lode repl; stty -a'");
-    stage.act("@wait lode>");
-    let lock = fs::read_to_string(stage.desk.path().join("lode-data/lode.lock")).unwrap();
-    let kill = std::process::Command::new("kill").args(["-s", "TERM", lock.trim()]).status().unwrap();
-    assert!(kill.success());
+    fs::write(stage.desk.path().join("shop.lode"), SCRIPT).unwrap();
+    stage.act("@run shop.lode --stay");
+    let script = "sh -c 'echo $$ > view; exec lode top'\necho code $?\nstty -a\n";
+    fs::write(stage.desk.path().join("view.sh"), script).unwrap();
+    for (signal, code) in [("TERM", 143), ("HUP", 129)] {
+        stage.act("@open it sh view.sh");
+        stage.act("@wait Tables of shop");
+        assert!(stage.terminal().is_full_screen());
+        signal_view(&stage, signal);
+        stage.act(&format!("@wait code {code}"));
+        stage.act("@wait  icanon");
+        stage.act("@wait  echo ");
+        stage.act("@ended 0");
+        assert!(!stage.terminal().is_full_screen());
+    }
+}
+
+#[test]
+fn a_view_takes_the_terminal_again_after_a_shell_has_used_it() {
+    let mut stage = Stage::default();
+    fs::write(stage.desk.path().join("shop.lode"), SCRIPT).unwrap();
+    stage.act("@run shop.lode --stay");
+    stage.act("@open it sh -c 'echo $$ > view; tty > tty; exec lode top'");
+    stage.act("@wait Tables of shop");
+    let tty = fs::read_to_string(stage.desk.path().join("tty")).unwrap();
+    let settings = |change: &[&str]| {
+        let stty = std::process::Command::new("stty").args(["-F", tty.trim()]).args(change).output().unwrap();
+        assert!(stty.status.success(), "{stty:?}");
+        String::from_utf8_lossy(&stty.stdout).into_owned()
+    };
+    assert!(settings(&["-a"]).contains("-icanon"));
+    signal_view(&stage, "STOP");
+    settings(&["icanon", "echo"]);
+    stage.terminal().clear();
+    signal_view(&stage, "CONT");
+    stage.act("@wait Tables of shop");
+    until("the terminal is taken", || settings(&["-a"]).contains("-icanon"));
+    stage.act("@key q");
     stage.act("@ended 0");
-    let shown = stage.terminal().contents();
-    assert!(shown.contains(" icanon") && shown.contains(" echo "), "{shown}");
+    assert!(settings(&["-a"]).contains(" icanon"));
+}
+
+fn signal_view(stage: &Stage, signal: &str) {
+    let id = fs::read_to_string(stage.desk.path().join("view")).unwrap();
+    let sent = std::process::Command::new("kill").args(["-s", signal, id.trim()]).status().unwrap();
+    assert!(sent.success());
 }
 
 #[test]
 fn without_a_terminal_ctrl_c_delivers_and_ends() {
     let stage = Stage::default();
-    let script = "connection shop = binlog \"scripts/binlog\" { database = \"shop\" }\n\
-                  pipeline orders { start = earliest } = source binlog shop.orders share_mining -> sink null\n";
-    fs::write(stage.desk.path().join("shop.lode"), script).unwrap();
+    fs::write(stage.desk.path().join("shop.lode"), SCRIPT).unwrap();
     let mut command = stage.desk.command("exec lode repl shop.lode");
     let mut repl =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -173,7 +218,13 @@ impl Stage {
                 self.turned_to = rest.to_owned();
                 self.shown.push_str(&format!("=== {rest}\n"));
             }
-            "@size" => self.terminal().resize(rest.parse().expect("a number of columns")),
+            "@size" => {
+                let mut size = rest.split(' ').map(|number| number.parse().expect("a number"));
+                let columns = size.next().expect("columns");
+                self.terminal().resize(columns, size.next().unwrap_or(ROWS));
+                // Nobody types in the same moment.
+                self.terminal().settled();
+            }
             ">" => self.terminal().end_line(&format!("{rest}\r")),
             "@clear" => self.terminal().end_line("\x03"),
             "@type" => {
@@ -182,13 +233,19 @@ impl Stage {
             }
             "@key" => self.terminal().write(&keys(rest)),
             "@wait" => {
-                let terminal = self.terminal();
-                until(&format!("{line}\n{}", terminal.contents()), || terminal.contents().contains(rest));
+                self.terminal().wait(line, |contents| contents.contains(rest));
+            }
+            "@gone" => {
+                self.terminal().wait(line, |contents| !contents.contains(rest));
             }
             "@screen" => {
                 let contents = self.filtered(&self.terminal().settled());
                 self.shown.push_str(&format!("{}\n", contents.trim_end()));
                 self.terminal().clear();
+            }
+            "@picture" => {
+                self.terminal().settled();
+                picture::assert_is_current(rest, &self.terminal().picture());
             }
             "@ended" => {
                 let code = self.terminals.get_mut(&self.turned_to).expect("it is open").ended(line);
@@ -219,135 +276,11 @@ impl Stage {
 impl Drop for Stage {
     fn drop(&mut self) {
         for terminal in self.terminals.values_mut() {
-            // It has ended already, unless a test has failed.
-            let _ = terminal.child.kill();
-            let _ = terminal.child.wait();
+            terminal.kill();
         }
         if let Some(mut run) = self.run.take() {
             let _ = run.kill();
             let _ = run.wait();
         }
-    }
-}
-
-/// A terminal with a command in it.
-struct Terminal {
-    pty: Box<dyn MasterPty + Send>,
-    input: Mutex<Box<dyn Write + Send>>,
-    child: Box<dyn Child + Send + Sync>,
-    screen: Arc<Mutex<vt100::Parser>>,
-    /// Everything that was ever written to it.
-    written: Arc<Mutex<Vec<u8>>>,
-}
-
-impl Terminal {
-    fn open(desk: &Desk, line: &str) -> Terminal {
-        let size = PtySize { rows: ROWS, cols: COLUMNS, ..PtySize::default() };
-        let pair = native_pty_system().openpty(size).unwrap();
-        let mut command = CommandBuilder::new("sh");
-        command.args(["-c", &format!("exec {line}")]);
-        command.cwd(desk.path());
-        let bin = std::path::Path::new(LODE).parent().unwrap().display().to_string();
-        command.env("PATH", format!("{bin}:{}", std::env::var("PATH").unwrap_or_default()));
-        command.env("TERM", "xterm-256color");
-        command.env("TZ", "UTC");
-        command.env("LODE_LOG", "off");
-        command.env("XDG_STATE_HOME", desk.path().join("state"));
-        command.env_remove("LODE_DATA");
-        command.env_remove("NO_COLOR");
-        let child = pair.slave.spawn_command(command).unwrap();
-        let (rows, columns) = (NonZeroU16::new(ROWS).unwrap(), NonZeroU16::new(COLUMNS).unwrap());
-        let screen = Arc::new(Mutex::new(vt100::Parser::new(rows, columns, 0)));
-        let written = Arc::new(Mutex::new(Vec::new()));
-        let mut output = pair.master.try_clone_reader().unwrap();
-        let (shown, kept) = (Arc::clone(&screen), Arc::clone(&written));
-        thread::spawn(move || {
-            let mut bytes = [0; 4096];
-            while let Ok(count @ 1..) = output.read(&mut bytes) {
-                kept.lock().unwrap().extend_from_slice(&bytes[..count]);
-                shown.lock().unwrap().process(&bytes[..count]);
-            }
-        });
-        let input = Mutex::new(pair.master.take_writer().unwrap());
-        Terminal { pty: pair.master, input, child, screen, written }
-    }
-
-    fn write(&self, text: &str) {
-        let mut input = self.input.lock().unwrap();
-        input.write_all(text.as_bytes()).and_then(|()| input.flush()).unwrap();
-    }
-
-    fn contents(&self) -> String {
-        self.screen.lock().unwrap().screen().contents()
-    }
-
-    /// How often lines were begun, and how often they were ended: the editor turns the marking of pasted text on and off.
-    fn lines(&self) -> (usize, usize) {
-        let written = self.written.lock().unwrap();
-        let count = |mark: &[u8]| written.windows(mark.len()).filter(|found| *found == mark).count();
-        (count(b"\x1b[?2004h"), count(b"\x1b[?2004l"))
-    }
-
-    /// Waits until a line can be typed. What is typed before that may be lost.
-    fn ready(&self) {
-        until("a line can be typed", || {
-            let (begun, ended) = self.lines();
-            begun > ended
-        });
-    }
-
-    /// Types keys that end the line.
-    fn end_line(&self, typed: &str) {
-        self.ready();
-        let (_, before) = self.lines();
-        self.write(typed);
-        until("the line is ended", || self.lines().1 > before);
-    }
-
-    /// What it shows when nothing was written for a while.
-    fn settled(&self) -> String {
-        let length = || self.written.lock().unwrap().len();
-        let mut before = length();
-        loop {
-            thread::sleep(Duration::from_millis(300));
-            let now = length();
-            if now == before {
-                return self.contents();
-            }
-            before = now;
-        }
-    }
-
-    /// As if somebody had wiped it; the program writes on where it was.
-    fn clear(&self) {
-        self.screen.lock().unwrap().process(b"\x1b[2J\x1b[H");
-    }
-
-    fn resize(&self, columns: u16) {
-        self.pty.resize(PtySize { rows: ROWS, cols: columns, ..PtySize::default() }).unwrap();
-        let (rows, columns) = (NonZeroU16::new(ROWS).unwrap(), NonZeroU16::new(columns).unwrap());
-        self.screen.lock().unwrap().screen_mut().set_size(rows, columns);
-    }
-
-    fn ended(&mut self, what: &str) -> u32 {
-        let mut code = None;
-        until(what, || {
-            code = self.child.try_wait().unwrap().map(|status| status.exit_code());
-            code.is_some()
-        });
-        code.unwrap_or_default()
-    }
-}
-
-/// A text with keys in the places of their names.
-fn keys(text: &str) -> String {
-    KEYS.iter().fold(text.to_owned(), |text, (name, key)| text.replace(name, key))
-}
-
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !is_so() {
-        assert!(started.elapsed() < LONG, "not within {LONG:?}: {what}");
-        thread::sleep(Duration::from_millis(20));
     }
 }

@@ -90,7 +90,8 @@ fn paused_text(mine: &MineStatus) -> String {
     text
 }
 
-fn mine_word(state: &MineState) -> &'static str {
+/// What a mine does, in a word or two.
+pub fn mine_word(state: &MineState) -> &'static str {
     match state {
         MineState::Idle => "idle",
         MineState::Starting => "starting",
@@ -158,7 +159,8 @@ fn routes(pipelines: &[PipelineStatus], width: Option<usize>) -> String {
     table.text(width)
 }
 
-fn route_word(pipeline: &PipelineStatus, route: &RouteStatus) -> String {
+/// What a route does, in a few words.
+pub fn route_word(pipeline: &PipelineStatus, route: &RouteStatus) -> String {
     match (&route.state, pipeline.halt) {
         (RouteState::Stopped, Some(Halt::Paused)) => "paused".to_owned(),
         (RouteState::Idle, _) => "idle".to_owned(),

@@ -18,6 +18,7 @@ Try it:
     lode log peek shop        the newest changes that were mined
     lode ctl status           how the lode that runs is doing
     lode attach               a prompt to control it
+    lode top                  the same on the whole screen, as it changes
 
 Exit codes: 0 done, 1 failed while running, 2 the script or the arguments are wrong, 3 something \
 outside is missing or set up wrongly. `lode help COMMAND` shows examples.";
@@ -110,6 +111,7 @@ Examples:
     lode attach < commands.txt             each line is carried out; --yes confirms what has to be
     lode> stop shop                        the same commands and answers as `lode ctl`; asks before it does it
     lode> watch status                     again every second, until Ctrl-C
+    lode> top                              everything on the whole screen, until q
     lode> help                             every command; `help rewind`, `help retention`
 
 Tab completes commands, names and settings, the right arrow takes what is hinted, the up arrow and Ctrl-R go back in the \
@@ -119,6 +121,19 @@ Ctrl-D ends the prompt, and lode runs on.
 
 NO_COLOR switches colours off. Exit codes: 0 done; without a terminal, that of the first command that failed, as for \
 `lode ctl`; 3 no lode runs there, or it belongs to another user.";
+
+pub const TOP: &str = "\
+Examples:
+    lode top                               the lode that runs with ./lode-data
+    lode top --data /var/lib/lode
+
+Mines, routes and tables with their rates, refreshed every second; bars show the lag of the last two minutes. Tab and the \
+arrows move, < > s sort, / filters, p pauses or stops what is selected and r lets it go on, Enter shows everything about \
+it or a table's newest changes, ? lists the keys. What affects others is confirmed first. q, Esc or Ctrl-C leave, and lode \
+runs on. When it ends, the view says so and goes on when it runs again.
+
+NO_COLOR switches colours off. Exit codes: 0 left; 2 there is no terminal; 3 no lode runs there, or it belongs to another \
+user.";
 
 pub const REPL: &str = "\
 Examples:

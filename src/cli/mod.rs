@@ -15,6 +15,7 @@ mod screen;
 mod summary;
 mod table;
 mod testing;
+mod top;
 mod units;
 
 use std::io::{ErrorKind, Read, Write};
@@ -145,6 +146,9 @@ enum Command {
         override_usage = "lode repl [OPTIONS] [FILE]...\n       lode repl [OPTIONS] -e SCRIPT"
     )]
     Repl(prompt::repl::Repl),
+    /// Show the lode that runs on the whole screen: rates, lag, tables
+    #[command(after_help = help::TOP)]
+    Top(top::Top),
     /// Look into a log, also while a mine writes it: peek, tail, stat, verify
     #[command(after_help = help::LOG)]
     Log {
@@ -198,6 +202,7 @@ impl Cli {
             Command::Ctl(ctl) => ctl::run(ctl),
             Command::Attach(attach) => prompt::attach(attach),
             Command::Repl(repl) => prompt::repl::repl(repl),
+            Command::Top(top) => top::top(top),
             Command::Log { command } => log::run(command),
             Command::Explain { word } => explain(word.as_deref()),
             Command::Completions { shell } => completions(shell),

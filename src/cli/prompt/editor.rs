@@ -45,6 +45,8 @@ pub enum Typed {
 pub struct LineEditor {
     editor: Editor<Typing, FileHistory>,
     history: Option<PathBuf>,
+    /// As long as there is one, the editor notices a new size of the terminal while it waits for a key.
+    _printer: Box<dyn ExternalPrinter + Send>,
 }
 
 impl LineEditor {
@@ -73,7 +75,8 @@ impl LineEditor {
             // There is none at first; one that cannot be read costs nothing but itself.
             let _ = editor.load_history(path);
         }
-        Ok(LineEditor { editor, history })
+        let printer = editor.create_external_printer().map_err(failed)?;
+        Ok(LineEditor { editor, history, _printer: Box::new(printer) })
     }
 
     /// Reads a command.

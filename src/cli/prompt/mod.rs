@@ -8,7 +8,7 @@ mod completion;
 mod editor;
 mod names;
 pub mod repl;
-mod side;
+pub mod side;
 mod watch;
 mod words;
 
@@ -28,7 +28,7 @@ use self::editor::{LineEditor, Typed};
 use self::names::NamesWatch;
 use self::side::{Asked, Side};
 use self::words::Word;
-use super::{complain, ctl, exit, out, process, screen};
+use super::{complain, ctl, exit, out, process, screen, top};
 
 const PROMPT: &str = "lode> ";
 
@@ -49,7 +49,10 @@ pub fn attach(attach: Attach) -> Result<ExitCode> {
     let runtime = process::threads(Some(1))?;
     let session = Session::new(Side::There(attach.data), runtime.handle().clone())?;
     let outcome = match is_interactive() {
-        true => session.open().and_then(Prompt::run).map(|()| exit::OK),
+        true => top::terminal::end_with_terminal_restored(runtime.handle())
+            .and_then(|()| session.open())
+            .and_then(Prompt::run)
+            .map(|()| exit::OK),
         false => session.lines(attach.yes),
     };
     // Nobody waits for an answer that was left.
@@ -165,6 +168,13 @@ impl Session {
             ["help", word] => match Word::find(word) {
                 Some(word) => out(&word.help()).map(|()| Some(exit::OK)),
                 None => Ok(None),
+            },
+            ["top"] => match top::run(&self.side, &self.runtime) {
+                Ok(()) => Ok(Some(exit::OK)),
+                Err(error) => {
+                    complain(&error);
+                    Ok(Some(exit::of(error.kind())))
+                }
             },
             _ if ctl::is_followed(line) => watch::run_parts(self, self.request(line, false)).map(Some),
             ["watch", view @ ..] => watch::run(self, view).map(Some),

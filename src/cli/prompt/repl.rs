@@ -14,7 +14,6 @@ use lode::engine::registry::Registry;
 use lode::engine::socket::Socket;
 use lode::error::{Error, Kind, Result};
 use lode::plan::Plan;
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use rustyline::ExternalPrinter;
 use tokio::runtime::Handle;
 use tokio::signal::unix::SignalKind;
@@ -27,6 +26,7 @@ use crate::cli::process::{self, listen};
 use crate::cli::run::{self, DRAIN, Stop};
 use crate::cli::screen::Screen;
 use crate::cli::summary::{self, Failures, Outcome};
+use crate::cli::top::terminal::{self, Before};
 use crate::cli::{Script, exit, input, make_data_dir, show};
 
 /// How often it is looked whether something has failed.
@@ -161,26 +161,9 @@ fn tell(text: &str) {
 fn print_above(mut printer: impl ExternalPrinter + Send + 'static, lines: Receiver<String>) {
     thread::spawn(move || {
         for line in lines {
-            if printer.print(line).is_err() {
+            if terminal::between_views(|| printer.print(line)).is_err() {
                 return;
             }
         }
     });
-}
-
-/// How the terminal was before lines were read from it.
-struct Before(Option<Termios>);
-
-impl Before {
-    fn of_terminal() -> Before {
-        Before(tcgetattr(std::io::stdin()).ok())
-    }
-
-    /// Makes it so again, where this process ends while a line is being typed.
-    fn restore(&self) {
-        if let Some(before) = &self.0 {
-            // A terminal that is gone needs nothing.
-            let _ = tcsetattr(std::io::stdin(), OptionalActions::Drain, before);
-        }
-    }
 }

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::path::Path;
 use std::time::Duration;
 
-use console::Term;
+use console::{Term, truncate_str};
 use lode::engine::reply::Reply;
 use lode::engine::socket::{Client, Request};
 use lode::error::{Error, Kind, Result};
@@ -99,8 +99,10 @@ fn show(term: &Term, command: &str, reply: &Reply) -> Result<()> {
     let head = format!("{command} at {now}; Ctrl-C leaves\n\n");
     let text =
         [head, answer::text(reply, Some(usize::from(columns)), screen::has_colors_on_stdout())].concat();
-    // The last row is the cursor's, so that nothing scrolls.
-    let shown: String = text.split_inclusive('\n').take(usize::from(rows).saturating_sub(1).max(1)).collect();
+    // The last row is the cursor's, and no line goes on in the next one, so that nothing scrolls.
+    let lines = text.lines().take(usize::from(rows).saturating_sub(1).max(1));
+    let fitting = lines.map(|line| truncate_str(line, columns.into(), "…"));
+    let shown: String = fitting.map(|line| format!("{line}\n")).collect();
     let written = term.clear_screen().and_then(|()| term.write_str(&shown)).and_then(|()| term.flush());
     written.map_err(|error| Error::new(Kind::Environment, format!("cannot write to the terminal: {error}")))
 }

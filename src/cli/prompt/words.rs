@@ -7,18 +7,21 @@ use lode::lang::verb::Verb;
 pub enum Word {
     /// A view that is shown again and again.
     Watch,
+    /// Everything on the whole screen.
+    Top,
     /// The end.
     Quit,
 }
 
 impl Word {
     /// Every word.
-    pub const ALL: &[Word] = &[Word::Watch, Word::Quit];
+    pub const ALL: &[Word] = &[Word::Watch, Word::Top, Word::Quit];
 
     /// As it is written.
     pub fn as_str(self) -> &'static str {
         match self {
             Word::Watch => "watch",
+            Word::Top => "top",
             Word::Quit => "quit",
         }
     }
@@ -27,6 +30,7 @@ impl Word {
     pub fn usage(self) -> &'static str {
         match self {
             Word::Watch => "watch status\nwatch show mine NAME\nwatch tables MINE",
+            Word::Top => "top",
             Word::Quit => "quit",
         }
     }
@@ -35,6 +39,9 @@ impl Word {
     pub fn meaning(self) -> &'static str {
         match self {
             Word::Watch => "Shows an answer again every second, until Ctrl-C.",
+            Word::Top => {
+                "Shows everything on the whole screen, with keys to sort, filter, pause and resume; q leaves it."
+            }
             Word::Quit => "Ends the prompt, as Ctrl-D does.",
         }
     }
