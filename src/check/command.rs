@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::declaration::Declaration;
 use super::model::Subject;
 use super::written::{name_text, place_text, subject_text};
 use crate::lang::print::quote;
@@ -95,6 +96,18 @@ pub enum Command {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         file: Option<String>,
     },
+    /// Takes a statement out of what runs.
+    Remove {
+        /// What it declares.
+        what: Declaration,
+    },
+    /// Takes back the last change of what runs.
+    Undo,
+    /// Writes what runs as one script.
+    Save {
+        /// The file, as it was named.
+        file: String,
+    },
     /// The last commands that changed something.
     Audit {
         /// How many, at the most.
@@ -152,6 +165,8 @@ pub struct Known {
     pub mines: Vec<KnownMine>,
     /// Connections that are not mined.
     pub not_mined: Vec<String>,
+    /// What the statements declare that can be taken out.
+    pub declared: Vec<Declaration>,
 }
 
 /// A mine that commands can be about.
@@ -210,6 +225,9 @@ impl Command {
             Command::Skip { .. } => Verb::Skip,
             Command::Apply { .. } => Verb::Apply,
             Command::Diff { .. } => Verb::Diff,
+            Command::Remove { .. } => Verb::Remove,
+            Command::Undo => Verb::Undo,
+            Command::Save { .. } => Verb::Save,
             Command::Audit { .. } => Verb::Audit,
             Command::Help { .. } => Verb::Help,
             Command::Explain { .. } => Verb::Explain,
@@ -231,6 +249,9 @@ impl Command {
                 | Command::Rewind { .. }
                 | Command::Skip { .. }
                 | Command::Apply { .. }
+                | Command::Remove { .. }
+                | Command::Undo
+                | Command::Save { .. }
         )
     }
 }
@@ -243,7 +264,8 @@ impl fmt::Display for Command {
             of.iter().try_for_each(|subject| write!(f, " {}", subject_text(subject)))
         };
         match self {
-            Command::Mines | Command::Pipelines => Ok(()),
+            Command::Mines | Command::Pipelines | Command::Undo => Ok(()),
+            Command::Remove { what } => write!(f, " {what}"),
             Command::Status { of } => subjects(f, of.as_slice()),
             Command::Tail { look } => look.fmt(f),
             Command::Peek { look, limit } => {
@@ -275,7 +297,9 @@ impl fmt::Display for Command {
                 write!(f, " {} to {}", name_text(pipeline), place_text(to))
             }
             Command::Skip { pipeline } => write!(f, " {}", name_text(pipeline)),
-            Command::Apply { file: Some(file) } | Command::Diff { file: Some(file) } => {
+            Command::Apply { file: Some(file) }
+            | Command::Diff { file: Some(file) }
+            | Command::Save { file } => {
                 write!(f, " {}", quote(file))
             }
             Command::Audit { count: Some(count) } => write!(f, " {count}"),

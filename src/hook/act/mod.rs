@@ -183,6 +183,7 @@ impl ActingHook {
     ///
     /// # Errors
     /// When the code fails, exceeds a limit, or does not catch an error of the host.
+    #[tracing::instrument(name = "hook", level = "trace", target = "lode::spans", skip_all)]
     pub fn run(&mut self, facts: &ActFacts, host: &Arc<dyn Host>) -> Result<(), HookError> {
         let mut scope = self.scope(facts);
         self.exchange.begin(host);
