@@ -27,6 +27,8 @@ mod full_rows;
 mod huge;
 #[path = "live/mongodb.rs"]
 mod in_mongodb;
+#[path = "live/lookups.rs"]
+mod lookups;
 #[path = "live/refusals.rs"]
 mod refusals;
 #[path = "live/restarts.rs"]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::declaration::Declaration;
 use super::model::{Measure, Subject};
 use super::written::{measure_text, name_text, place_text, subject_text};
 use crate::lang::print::quote;
@@ -96,6 +97,18 @@ pub enum Command {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         file: Option<String>,
     },
+    /// Takes a statement out of what runs.
+    Remove {
+        /// What it declares.
+        what: Declaration,
+    },
+    /// Takes back the last change of what runs.
+    Undo,
+    /// Writes what runs as one script.
+    Save {
+        /// The file, as it was named.
+        file: String,
+    },
     /// The last commands that changed something.
     Audit {
         /// How many, at the most.
@@ -173,6 +186,8 @@ pub struct Known {
     pub mines: Vec<KnownMine>,
     /// Connections that are not mined.
     pub not_mined: Vec<String>,
+    /// What the statements declare that can be taken out.
+    pub declared: Vec<Declaration>,
 }
 
 /// A mine that commands can be about.
@@ -231,6 +246,9 @@ impl Command {
             Command::Skip { .. } => Verb::Skip,
             Command::Apply { .. } => Verb::Apply,
             Command::Diff { .. } => Verb::Diff,
+            Command::Remove { .. } => Verb::Remove,
+            Command::Undo => Verb::Undo,
+            Command::Save { .. } => Verb::Save,
             Command::Audit { .. } => Verb::Audit,
             Command::Alerts => Verb::Alerts,
             Command::Mute { .. } => Verb::Mute,
@@ -259,6 +277,9 @@ impl Command {
                 | Command::Mute { .. }
                 | Command::Unmute { .. }
                 | Command::Ack { .. }
+                | Command::Remove { .. }
+                | Command::Undo
+                | Command::Save { .. }
         )
     }
 }
@@ -271,13 +292,14 @@ impl fmt::Display for Command {
             of.iter().try_for_each(|subject| write!(f, " {}", subject_text(subject)))
         };
         match self {
-            Command::Mines | Command::Pipelines | Command::Alerts => Ok(()),
+            Command::Mines | Command::Pipelines | Command::Undo | Command::Alerts => Ok(()),
             Command::Mute { name, time } => {
                 write!(f, " {}", alert_text(name))?;
                 let time = time.map(|time| measure_text(Measure::Time(time)));
                 time.map_or(Ok(()), |time| write!(f, " for {time}"))
             }
             Command::Unmute { name } | Command::Ack { name } => write!(f, " {}", alert_text(name)),
+            Command::Remove { what } => write!(f, " {what}"),
             Command::Status { of } => subjects(f, of.as_slice()),
             Command::Tail { look } => look.fmt(f),
             Command::Peek { look, limit } => {
@@ -309,7 +331,9 @@ impl fmt::Display for Command {
                 write!(f, " {} to {}", name_text(pipeline), place_text(to))
             }
             Command::Skip { pipeline } => write!(f, " {}", name_text(pipeline)),
-            Command::Apply { file: Some(file) } | Command::Diff { file: Some(file) } => {
+            Command::Apply { file: Some(file) }
+            | Command::Diff { file: Some(file) }
+            | Command::Save { file } => {
                 write!(f, " {}", quote(file))
             }
             Command::Audit { count: Some(count) } => write!(f, " {count}"),

@@ -327,6 +327,8 @@ impl Scope<'_, '_> {
                 let all = self.connections.names(|_| true).into_iter();
                 all.filter(|name| !mined.contains(name)).map(str::to_owned).collect()
             },
+            // Nothing in a script takes its statements out.
+            declared: Vec::new(),
         }
     }
 

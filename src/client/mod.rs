@@ -1,5 +1,6 @@
 //! Connections to systems: settings, log-in and the meaning of errors, shared by all that connect to them.
 
+pub mod lookup;
 pub mod mongodb;
 pub mod mysql;
 pub mod oracle;

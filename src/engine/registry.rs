@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::kinds;
 use crate::check::Kinds;
+use crate::client::lookup::{self, LookupKind};
 use crate::error::{Error, Kind, Result};
 use crate::model::spec::KindSpec;
 use crate::sink::SinkKind;
@@ -18,6 +19,7 @@ pub struct Registry {
     sources: HashMap<&'static str, Arc<dyn SourceKind>>,
     sinks: HashMap<&'static str, Arc<dyn SinkKind>>,
     stores: HashMap<&'static str, Arc<dyn LogStoreKind>>,
+    lookups: HashMap<&'static str, Arc<dyn LookupKind>>,
 }
 
 impl Registry {
@@ -37,7 +39,10 @@ impl Registry {
         ];
         let stores: [(&str, Arc<dyn LogStoreKind>); _] =
             [("mongodb", Arc::new(crate::store::mongodb::MongodbKind))];
+        let lookups: [(&str, Arc<dyn LookupKind>); _] =
+            [("mysql", Arc::new(lookup::mysql::Mysql)), ("sqlite", Arc::new(lookup::sqlite::Sqlite))];
         Registry {
+            lookups: lookups.into(),
             kinds: kinds::builtin(),
             sources: sources.into(),
             sinks: sinks.into(),
@@ -60,6 +65,13 @@ impl Registry {
     /// Adds a kind of log store, or puts it in the place of another. Its spec is what scripts are checked against.
     pub fn add_store(&mut self, spec: KindSpec, kind: Arc<dyn LogStoreKind>) {
         self.stores.insert(spec.name, kind);
+        self.kinds.add(spec);
+    }
+
+    /// Adds lookups to a kind, or puts them in the place of others. Its connections need the settings of
+    /// [`lookup`](crate::client::lookup), as the check knows by them which kinds have tables to look rows up in.
+    pub fn add_lookup(&mut self, spec: KindSpec, kind: Arc<dyn LookupKind>) {
+        self.lookups.insert(spec.name, kind);
         self.kinds.add(spec);
     }
 
@@ -90,6 +102,14 @@ impl Registry {
     /// `Environment` when this build has none.
     pub fn store(&self, name: &str) -> Result<&Arc<dyn LogStoreKind>> {
         self.stores.get(name).ok_or_else(|| missing("log store", name))
+    }
+
+    /// The lookups of the kind called `name`.
+    ///
+    /// # Errors
+    /// `Environment` when this build has none.
+    pub fn lookup(&self, name: &str) -> Result<&Arc<dyn LookupKind>> {
+        self.lookups.get(name).ok_or_else(|| missing("lookup", name))
     }
 }
 

@@ -41,7 +41,12 @@ pub(super) fn is_sign(rule: Rule) -> bool {
         || (matches!(kind, Kind::Keyword)
             && !matches!(
                 rule,
-                Rule::verb | Rule::asked_verb | Rule::quiet_verb | Rule::look_verb | Rule::about_verb
+                Rule::verb
+                    | Rule::asked_verb
+                    | Rule::quiet_verb
+                    | Rule::look_verb
+                    | Rule::about_verb
+                    | Rule::remove_verb
             ))
 }
 
@@ -187,8 +192,10 @@ impl<'t> Failure<'t> {
         let finding = self.finding(Code::E0104, self.at, format!("no command begins with `{found}`"));
         let verbs = || Verb::ALL.iter().map(|verb| verb.as_str());
         if STATEMENT_WORDS.contains(&found) {
-            let finding = finding.note("statements stand in scripts");
-            return Some(finding.help("change the script, and say `apply`"));
+            let finding = finding.note("it begins a statement");
+            return Some(
+                finding.help("statements stand in scripts, or are typed by themselves at the prompt"),
+            );
         }
         Some(match did_you_mean(found, verbs()) {
             Some(verb) => {
@@ -433,7 +440,9 @@ fn names(rule: Rule) -> (Kind, &'static str) {
         Rule::open_call => (Sign, "`(`"),
         Rule::close_call => (Sign, "`)`"),
         Rule::verb => (Keyword, "a control verb such as `pause`"),
-        Rule::asked_verb | Rule::quiet_verb | Rule::look_verb | Rule::about_verb => (Keyword, ""),
+        Rule::asked_verb | Rule::quiet_verb | Rule::look_verb | Rule::about_verb | Rule::remove_verb => {
+            (Keyword, "")
+        }
         Rule::statement_start => (Thing, "the next statement"),
         Rule::EOI => (Hidden, ""),
         Rule::COMMENT | Rule::WHITESPACE => (Hidden, ""),
@@ -484,6 +493,7 @@ fn names(rule: Rule) -> (Kind, &'static str) {
         | Rule::pipeline_word
         | Rule::about
         | Rule::about_word => (Thing, ""),
+        Rule::removed | Rule::removed_word | Rule::removed_name => (Thing, ""),
         Rule::assigned => (Thing, "`=`"),
         Rule::argument => (Thing, "what the command acts on"),
         Rule::block => (Thing, "settings in braces"),
