@@ -8,7 +8,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use lode::check::command::{Known, KnownMine};
-use lode::check::{Checked, Input, Outside, SecretsPolicy, Source, check, check_line, reference};
+use lode::check::{
+    AsRead, Checked, Declaration, Input, Outside, SecretsPolicy, Source, check, check_line, reference,
+};
 use lode::engine::kinds::builtin;
 use lode::lang::codes::Code;
 use lode::lang::diagnostic::{render, to_json};
@@ -76,6 +78,7 @@ fn check_file(world: &World, name: &str, text: &str) -> Checked {
             SecretsPolicy::Optional
         },
         base_dir: "/project".into(),
+        read: AsRead::default(),
     };
     check(&input, &builtin(), world)
 }
@@ -86,6 +89,7 @@ fn check_text(text: &str, secrets: SecretsPolicy) -> Checked {
         sets: Vec::new(),
         secrets,
         base_dir: "/project".into(),
+        read: AsRead::default(),
     };
     check(&input, &builtin(), &World::new("tests/golden/check"))
 }
@@ -212,6 +216,7 @@ fn scripts_of_one_command_line_share_their_names_and_each_file_is_read_once() {
         sets: Vec::new(),
         secrets: SecretsPolicy::Required,
         base_dir: "/project".into(),
+        read: AsRead::default(),
     };
     let checked = check(&input, &builtin(), &World::new("tests/golden/check"));
     assert_eq!(checked.diagnostics, []);
@@ -332,8 +337,13 @@ fn lines() {
         store: "embedded",
     };
     let names = ["orders", "paid", "dw.orders", "audit"];
+    let declared =
+        [("pipeline", "orders"), ("on", "lag > 30s of orders"), ("on", "lag > 5m"), ("every", "1h")]
+            .map(|(word, name)| Declaration { word: word.to_owned(), name: name.to_owned() });
+    let declared = declared.into();
     let pipelines = names.map(str::to_owned).into();
-    let known = Known { pipelines, mines: vec![mine], not_mined: vec!["dw".to_owned()], ..Known::default() };
+    let not_mined = vec!["dw".to_owned()];
+    let known = Known { pipelines, mines: vec![mine], not_mined, declared, ..Known::default() };
     insta::glob!("golden/line/*.txt", |path| {
         let (kinds, mut shown) = (builtin(), String::new());
         for line in std::fs::read_to_string(path).expect("the lines can be read").lines() {

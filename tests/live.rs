@@ -27,6 +27,8 @@ mod huge;
 mod in_mongodb;
 #[path = "live/looks.rs"]
 mod looks;
+#[path = "live/lookups.rs"]
+mod lookups;
 #[path = "live/refusals.rs"]
 mod refusals;
 #[path = "live/restarts.rs"]

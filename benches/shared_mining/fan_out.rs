@@ -104,6 +104,7 @@ async fn run(source: &Source, load: &Load, pipelines: u32) -> (Used, usize) {
 
 fn null_route(live: &Live, load: &Load, number: u32) -> Arc<Route> {
     let parts = RouteParts {
+        lookups: None,
         pipeline: format!("null_{number}"),
         source_name: "bench".into(),
         tables: load.tables(),

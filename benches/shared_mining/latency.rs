@@ -185,6 +185,7 @@ async fn watch(mine: Arc<Mine>, seen: Times) {
 
 fn route(mine: &Arc<Mine>, connection: Arc<Connection>, rate: u32, committed: &Times) -> Arc<Route> {
     let parts = RouteParts {
+        lookups: None,
         pipeline: format!("latency_{rate}"),
         source_name: "bench".into(),
         tables: tables("latency", "lat"),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::declaration::Declaration;
 use super::model::Subject;
 use super::written::{name_text, place_text, subject_text};
 use crate::lang::print::{quotable, quote};
@@ -96,6 +97,18 @@ pub enum Command {
         /// The file, as it was named.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         file: Option<String>,
+    },
+    /// Takes a statement out of what runs.
+    Remove {
+        /// What it declares.
+        what: Declaration,
+    },
+    /// Takes back the last change of what runs.
+    Undo,
+    /// Writes what runs as one script.
+    Save {
+        /// The file, as it was named.
+        file: String,
     },
     /// The last commands that changed something.
     Audit {
@@ -217,6 +230,8 @@ pub struct Known {
     pub not_mined: Vec<String>,
     /// Modules of hooks that code may call.
     pub modules: Arc<Vec<HookModule>>,
+    /// What the statements declare that can be taken out.
+    pub declared: Vec<Declaration>,
 }
 
 /// A mine that commands can be about.
@@ -275,6 +290,9 @@ impl Command {
             Command::Skip { .. } => Verb::Skip,
             Command::Apply { .. } => Verb::Apply,
             Command::Diff { .. } => Verb::Diff,
+            Command::Remove { .. } => Verb::Remove,
+            Command::Undo => Verb::Undo,
+            Command::Save { .. } => Verb::Save,
             Command::Audit { .. } => Verb::Audit,
             Command::Help { .. } => Verb::Help,
             Command::Explain { .. } => Verb::Explain,
@@ -299,6 +317,9 @@ impl Command {
                 | Command::Rewind { .. }
                 | Command::Skip { .. }
                 | Command::Apply { .. }
+                | Command::Remove { .. }
+                | Command::Undo
+                | Command::Save { .. }
         )
     }
 }
@@ -311,7 +332,8 @@ impl fmt::Display for Command {
             of.iter().try_for_each(|subject| write!(f, " {}", subject_text(subject)))
         };
         match self {
-            Command::Mines | Command::Pipelines => Ok(()),
+            Command::Mines | Command::Pipelines | Command::Undo => Ok(()),
+            Command::Remove { what } => write!(f, " {what}"),
             Command::Status { of } => subjects(f, of.as_slice()),
             Command::Tail { look } => look.fmt(f),
             Command::Sql { connection, statement, limit } => {
@@ -358,7 +380,9 @@ impl fmt::Display for Command {
                 write!(f, " {} to {}", name_text(pipeline), place_text(to))
             }
             Command::Skip { pipeline } => write!(f, " {}", name_text(pipeline)),
-            Command::Apply { file: Some(file) } | Command::Diff { file: Some(file) } => {
+            Command::Apply { file: Some(file) }
+            | Command::Diff { file: Some(file) }
+            | Command::Save { file } => {
                 write!(f, " {}", quote(file))
             }
             Command::Audit { count: Some(count) } => write!(f, " {count}"),

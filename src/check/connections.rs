@@ -97,6 +97,12 @@ impl<'a> Connections<'a> {
             .collect()
     }
 
+    /// Every connection of a known kind, with it.
+    pub fn kinds(&self) -> BTreeMap<String, &'a str> {
+        let kind = |(name, declared): (&&str, &Declared<'a>)| Some(((*name).to_owned(), declared.kind?.name));
+        self.declared.iter().filter_map(kind).collect()
+    }
+
     /// The connection, made ready for use: now its secrets are read. `None` was reported.
     pub fn make(&mut self, name: &str, checker: &mut Checker<'_>) -> Option<Arc<Connection>> {
         let declared = self.declared.get_mut(name)?;

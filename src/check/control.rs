@@ -297,6 +297,8 @@ impl Scope<'_, '_> {
             },
             // Nothing in a script looks at changes.
             modules: Arc::default(),
+            // Nothing in a script takes its statements out.
+            declared: Vec::new(),
         }
     }
 

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use super::Checker;
+use crate::client::lookup;
+use crate::error::Kind;
 use crate::hook::act::{ActingHook, Occasion};
-use crate::hook::{self, HookError, HookKind};
+use crate::hook::{self, CompiledHook, HookError, HookKind};
 use crate::lang::ast::{Code, HookPath};
 use crate::lang::codes;
 use crate::lang::diagnostic::{Diagnostic, did_you_mean};
@@ -54,8 +56,8 @@ impl Checker<'_> {
         }
         // A module that does not parse was reported by itself, and not again at each call.
         let compiled = match used {
-            HookUse::Filter => hook::compile(&hook, HookKind::Filter).map(drop),
-            HookUse::Map => hook::compile(&hook, HookKind::Map).map(drop),
+            HookUse::Filter => hook::compile(&hook, HookKind::Filter).map(|hook| self.lookups(&hook, span)),
+            HookUse::Map => hook::compile(&hook, HookKind::Map).map(|hook| self.lookups(&hook, span)),
             HookUse::Act(occasion) => {
                 ActingHook::compile(&hook, occasion, &self.sending_connections).map(|compiled| {
                     self.mentioned.extend(compiled.mentioned().iter().cloned());
@@ -68,6 +70,45 @@ impl Checker<'_> {
                 self.report_hook(&error, span);
                 None
             }
+        }
+    }
+
+    /// Notes in which connections a hook looks rows up, and reports those that have no tables for it.
+    fn lookups(&mut self, hook: &CompiledHook, fallback: Span) {
+        let kinds = self.kinds;
+        let is_able = |kind: &str| {
+            let settings = kinds.get(kind).map_or(&[][..], |kind| kind.connection);
+            settings.iter().any(|spec| spec.key == lookup::TTL.key)
+        };
+        for call in hook.lookup_calls() {
+            let name = call.connection.as_str();
+            let kind = self.declared.get(name).copied();
+            if kind.is_some_and(is_able) {
+                self.looked_up.insert(name.to_owned());
+                continue;
+            }
+            let at = self.hook_file(&call.file);
+            let at = at.and_then(|source| self.scripts.sources.word_at(source, call.line, call.column));
+            let at = at.unwrap_or(fallback);
+            let able = self.declared.iter().filter(|(_, kind)| is_able(kind)).map(|(name, _)| name.as_str());
+            let able: Vec<&str> = able.collect();
+            let finding = match kind {
+                Some(kind) => {
+                    let what = format!("rows cannot be looked up in a connection of kind {kind}");
+                    Diagnostic::new(codes::Code::E0205, at, what)
+                }
+                None => {
+                    Diagnostic::new(codes::Code::E0201, at, format!("there is no connection named `{name}`"))
+                }
+            };
+            let finding = match did_you_mean(name, able.iter().copied()).filter(|_| kind.is_none()) {
+                Some(near) => finding.help(format!("did you mean `{near}`?")),
+                None if able.is_empty() => {
+                    finding.help(format!("declare it: connection {name} = mysql \"…\""))
+                }
+                None => finding.help(format!("these can be used: {}", able.join(", "))),
+            };
+            self.report(finding);
         }
     }
 
@@ -95,7 +136,7 @@ impl Checker<'_> {
         let at = self
             .hook_file(&error.file)
             .and_then(|source| self.scripts.sources.word_at(source, error.line, error.column));
-        let code = if error.forbidden { codes::Code::E0403 } else { codes::Code::E0401 };
+        let code = if error.kind == Kind::Refused { codes::Code::E0403 } else { codes::Code::E0401 };
         let mut finding = Diagnostic::new(code, at.unwrap_or(fallback), error.message.clone());
         if let Some(advice) = &error.advice {
             finding = finding.help(advice.clone());

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::command::{Command, Known, KnownMine, there_are};
+use super::declaration::Declaration;
 use super::load::ScriptSet;
 use super::model::Subject;
 use super::names::{Names, table_label};
@@ -93,6 +94,8 @@ fn line_checker<'a>(
         diagnostics: Vec::new(),
         masks: Vec::new(),
         not_yet: Vec::new(),
+        declared: BTreeMap::new(),
+        looked_up: BTreeSet::new(),
         sending_connections: Vec::new(),
         mentioned: BTreeSet::new(),
     }
@@ -172,6 +175,16 @@ impl Checker<'_> {
             Verb::Skip => Command::Skip { pipeline: self.named_pipeline(reading)? },
             Verb::Apply => Command::Apply { file: self.file(reading)? },
             Verb::Diff => Command::Diff { file: self.file(reading)? },
+            Verb::Remove => Command::Remove { what: self.declared(reading)? },
+            Verb::Undo => Command::Undo,
+            Verb::Save => match self.file(reading)? {
+                Some(file) => Command::Save { file },
+                None => {
+                    let what = "`save` does not say where to".to_owned();
+                    self.report(reading.not_whole(command.verb.span, what));
+                    return None;
+                }
+            },
             Verb::Audit => match reading.next() {
                 None => Command::Audit { count: None },
                 Some(Spanned { node: Argument::Number(number), .. }) if number.as_integer().is_some() => {
@@ -222,6 +235,54 @@ impl Checker<'_> {
             });
         }
         Some(Command::Show { of: self.named(reading)? })
+    }
+
+    /// What `remove` takes out: a word and a name. Of an alert or a schedule, its beginning is enough.
+    fn declared(&mut self, reading: &mut Reading<'_>) -> Option<Declaration> {
+        let verb_span = reading.verb.span;
+        let word = match reading.next() {
+            Some(Spanned { node: Argument::Word(word), span }) => (word.clone(), *span),
+            other => {
+                let span = other.map_or(verb_span, |argument| argument.span);
+                self.report(reading.not_whole(span, "`remove` does not say what".to_owned()));
+                return None;
+            }
+        };
+        if !Declaration::WORDS.contains(&word.0.as_str()) {
+            let finding = reading.not_whole(word.1, format!("`remove` does not know `{}`", word.0));
+            self.report(match did_you_mean(&word.0, Declaration::WORDS.iter().copied()) {
+                Some(near) => finding.suggest(word.1, near, "did you mean this one?"),
+                None => finding,
+            });
+            return None;
+        }
+        let Some(Spanned { node: Argument::Text(written), span }) = reading.next() else {
+            self.report(reading.not_whole(word.1, "`remove` does not say which".to_owned()));
+            return None;
+        };
+        let name = written.trim_matches(['"', '`']).split_whitespace().collect::<Vec<_>>().join(" ");
+        let of_word = || reading.known.declared.iter().filter(|declared| declared.word == word.0);
+        let has_name = !matches!(word.0.as_str(), "on" | "every");
+        let begins = |declared: &&Declaration| {
+            !has_name && declared.name.strip_prefix(&name).is_some_and(|rest| rest.starts_with(' '))
+        };
+        let exact: Vec<&Declaration> = of_word().filter(|declared| declared.name == name).collect();
+        let found = if exact.is_empty() { of_word().filter(begins).collect() } else { exact };
+        if let [one] = found.as_slice() {
+            return Some((*one).clone());
+        }
+        let what = match found.len() {
+            0 => format!("there is no `{} {name}` in what runs", word.0),
+            _ => format!("several statements begin with `{} {name}`", word.0),
+        };
+        let finding = Diagnostic::new(Code::E0208, *span, what);
+        let names: Vec<&str> = of_word().map(|declared| declared.name.as_str()).collect();
+        self.report(match did_you_mean(&name, names.iter().copied()) {
+            Some(near) => finding.suggest(*span, near, "did you mean this one?"),
+            None if names.is_empty() => finding.help(format!("no `{}` is declared", word.0)),
+            None => finding.help(there_are(&names)),
+        });
+        None
     }
 
     fn file(&mut self, reading: &mut Reading<'_>) -> Option<Option<String>> {

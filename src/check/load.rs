@@ -5,8 +5,9 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use super::declaration::{AsRead, Declaration};
 use super::grants::grants;
-use super::secrets::mask_secrets;
+use super::secrets::{mask_secrets, secret_keys};
 use super::{Input, Kinds, Outside, Source};
 use crate::lang::ast::{Include, Spanned, Statement};
 use crate::lang::codes::Code;
@@ -14,6 +15,7 @@ use crate::lang::diagnostic::{Diagnostic, did_you_mean};
 use crate::lang::parse::parse;
 use crate::lang::span::{SourceId, SourceMap, Span};
 use crate::model::hook::{Grant, HookModule};
+use crate::model::secret::Secret;
 
 /// So many files may belong together; more are most likely a mistake.
 pub const FILES_MAX: usize = 256;
@@ -31,7 +33,27 @@ pub struct ScriptSet {
     pub module_places: Vec<(SourceId, Span)>,
     /// What is wrong with the texts and their includes.
     pub diagnostics: Vec<Diagnostic>,
+    /// The scripts as they were read.
+    pub read: AsRead,
+    /// Values that a typed statement gives; `--set` is older.
+    pub typed_lets: BTreeSet<String>,
+    /// The texts that are not included by others, in their order.
+    pub(super) roots: Vec<SourceId>,
+    /// What became of statements whose places were taken, or which were taken out.
+    pub(super) replaced: BTreeMap<Place, Option<Place>>,
+    /// Where a text includes another one for the first time.
+    pub(super) included: BTreeMap<Place, SourceId>,
+    /// The texts of the scripts with what is masked in `sources`.
+    pub(super) texts: BTreeMap<SourceId, Secret>,
     folders: BTreeMap<SourceId, PathBuf>,
+}
+
+/// Where a statement begins.
+pub(super) type Place = (SourceId, u32);
+
+/// The place of a statement.
+pub(super) fn place(span: Span) -> Place {
+    (span.source, span.start)
 }
 
 impl ScriptSet {
@@ -52,18 +74,32 @@ pub fn load(input: &Input, kinds: &Kinds, outside: &dyn Outside) -> ScriptSet {
         outside,
         secret_keys: secret_keys(kinds),
         set: ScriptSet::default(),
+        read: &input.read,
         modules: Vec::new(),
         open: Vec::new(),
         done: BTreeSet::new(),
+        is_typed: false,
+        turn: 0,
+        turns: Vec::new(),
     };
     for script in &input.scripts {
+        let first = SourceId(loader.set.sources.iter().count() as u32);
+        loader.is_typed = matches!(script, Source::Typed { .. });
         match script {
             Source::Text { name, text } => loader.script(name, text, input.base_dir.clone()),
             Source::File(path) => loader.file(path, &normalize(&input.base_dir.join(path)), None),
+            Source::Typed { name, text, folder } => {
+                loader.turn += 1;
+                loader.script(name, text, folder.clone());
+            }
+            Source::Without(declared) => loader.take_out(declared),
+        }
+        // One that was read before has nothing new.
+        if loader.set.sources.get(first).is_some() {
+            loader.set.roots.push(first);
         }
     }
-    loader.set.modules = Arc::new(loader.modules);
-    loader.set
+    loader.finish()
 }
 
 /// Resolves `.` and `..` in the text of an absolute path, without looking at the file system.
@@ -89,9 +125,78 @@ struct Loader<'a> {
     /// The files that are being read, outermost first, by absolute path and as they are shown.
     open: Vec<(PathBuf, String)>,
     done: BTreeSet<PathBuf>,
+    read: &'a AsRead,
+    /// Whether what is read now was typed.
+    is_typed: bool,
+    /// How many typed texts there were.
+    turn: usize,
+    /// In the order of the statements: which typed text brought each of them.
+    turns: Vec<usize>,
 }
 
 impl Loader<'_> {
+    fn finish(mut self) -> ScriptSet {
+        self.set.modules = Arc::new(self.modules);
+        let mut declared: Vec<Declaration> = Vec::new();
+        for one in self.set.statements.iter().filter_map(Declaration::of) {
+            if !declared.contains(&one) {
+                declared.push(one);
+            }
+        }
+        self.set.read.declared = declared;
+        self.set
+    }
+
+    /// Puts a statement behind the others, or, where it was typed, in the place of the earlier one of its name.
+    fn put(&mut self, statement: Spanned<Statement>) {
+        if !self.is_typed {
+            self.turns.push(self.turn);
+            return self.set.statements.push(statement);
+        }
+        if let Statement::Let(binding) = &statement.node {
+            self.set.typed_lets.insert(binding.name.node.clone());
+        }
+        let earlier = Declaration::of(&statement).and_then(|declared| {
+            let is_earlier = |at: &usize| {
+                self.turns[*at] < self.turn
+                    && Declaration::of(&self.set.statements[*at]).as_ref() == Some(&declared)
+            };
+            (0..self.turns.len()).find(is_earlier)
+        });
+        match earlier {
+            Some(at) => {
+                let before = place(self.set.statements[at].span);
+                self.set.replaced.insert(before, Some(place(statement.span)));
+                self.set.statements[at] = statement;
+                self.turns[at] = self.turn;
+            }
+            None => {
+                self.turns.push(self.turn);
+                self.set.statements.push(statement);
+            }
+        }
+    }
+
+    fn take_out(&mut self, declared: &Declaration) {
+        for at in (0..self.turns.len()).rev() {
+            if Declaration::of(&self.set.statements[at]).as_ref() == Some(declared) {
+                let gone = self.set.statements.remove(at);
+                self.turns.remove(at);
+                self.set.replaced.insert(place(gone.span), None);
+            }
+        }
+    }
+
+    /// The text of a file, as it was read earlier or as it is now.
+    fn text(&mut self, path: &Path) -> io::Result<String> {
+        let text = match self.read.text(path) {
+            Some(text) => text,
+            None => self.outside.read(path)?,
+        };
+        self.set.read.texts.insert(path.to_owned(), text.as_str().into());
+        Ok(text)
+    }
+
     /// Reads a script. `shown` is its name in messages, `included` the path in the `include` statement.
     fn file(&mut self, shown: &Path, path: &Path, included: Option<Span>) {
         let name = shown.display().to_string();
@@ -102,7 +207,7 @@ impl Loader<'_> {
             return;
         }
         self.done.insert(path.to_owned());
-        let text = match self.outside.read(path) {
+        let text = match self.text(path) {
             Ok(text) => text,
             Err(error) => return self.unreadable(&name, path, included, &error),
         };
@@ -115,12 +220,24 @@ impl Loader<'_> {
     fn script(&mut self, name: &str, text: &str, folder: PathBuf) {
         let id = self.set.sources.add(name, mask_secrets(text, &self.secret_keys));
         self.set.folders.insert(id, folder);
+        self.set.texts.insert(id, Secret::new(text));
         let (script, mut findings) = parse(id, text);
         self.set.diagnostics.append(&mut findings);
         for statement in script.statements {
             match &statement.node {
-                Statement::Include(include) => self.include(include, name),
-                _ => self.set.statements.push(statement),
+                Statement::Include(include) => {
+                    let next = SourceId(self.set.sources.iter().count() as u32);
+                    self.include(include, name);
+                    if self.set.sources.get(next).is_some() {
+                        self.set.included.insert(place(statement.span), next);
+                    }
+                }
+                Statement::Command(command) if self.is_typed => {
+                    let what = format!("`{}` stands among statements", command.verb.as_str());
+                    let finding = Diagnostic::new(Code::E0512, statement.span, what);
+                    self.set.diagnostics.push(finding.help("give it by itself"));
+                }
+                _ => self.put(statement),
             }
         }
     }
@@ -170,7 +287,7 @@ impl Loader<'_> {
             return;
         }
         self.done.insert(path.to_owned());
-        let text = match self.outside.read(path) {
+        let text = match self.text(path) {
             Ok(text) => text,
             Err(error) => return self.unreadable(&shown.display().to_string(), path, Some(span), &error),
         };
@@ -247,11 +364,6 @@ impl Loader<'_> {
         }
         self.set.diagnostics.push(finding);
     }
-}
-
-fn secret_keys(kinds: &Kinds) -> BTreeSet<&'static str> {
-    let secret = |spec: &&crate::model::spec::SettingSpec| spec.ty == crate::model::spec::SettingType::Secret;
-    kinds.setting_lists().flat_map(|list| list.iter().filter(secret)).map(|spec| spec.key).collect()
 }
 
 /// Resolves `.` and `a/..` in a path that may be relative.

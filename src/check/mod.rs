@@ -12,6 +12,7 @@ pub mod command;
 mod connections;
 mod control;
 mod cron;
+mod declaration;
 mod endpoint;
 mod grants;
 mod hooks;
@@ -26,13 +27,14 @@ mod not_yet;
 mod outside;
 mod pipelines;
 mod reference;
+mod save;
 mod secrets;
 mod settings;
 pub mod specs;
 pub mod testing;
 pub mod written;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use crate::error::{Error, Kind, Result};
@@ -40,6 +42,7 @@ use crate::lang::diagnostic::Diagnostic;
 use crate::lang::span::{SourceMap, Span};
 
 pub use cron::Cron;
+pub use declaration::{AsRead, Declaration};
 pub use kinds::Kinds;
 pub use line::{CheckedLine, check_line, mine_settings};
 pub use load::{FILES_MAX, ScriptSet};
@@ -47,7 +50,8 @@ pub use look::code_finding;
 pub use model::Model;
 pub use outside::{Outside, System};
 pub use reference::{reference, setting_page};
-pub use secrets::SecretsPolicy;
+pub use save::{Saved, save};
+pub use secrets::{SecretsPolicy, masked};
 
 use connections::Connections;
 use model::NotYet;
@@ -70,6 +74,8 @@ pub struct Input {
     pub secrets: SecretsPolicy,
     /// Absolute folder that paths on the command line, and those within a text without a file, are relative to.
     pub base_dir: PathBuf,
+    /// Files as they were read earlier, which are not read again.
+    pub read: AsRead,
 }
 
 impl Input {
@@ -81,6 +87,7 @@ impl Input {
             sets: Vec::new(),
             secrets: SecretsPolicy::Required,
             base_dir: base_dir.into(),
+            read: AsRead::default(),
         }
     }
 
@@ -98,6 +105,35 @@ impl Input {
         self
     }
 
+    /// Adds statements that take the places of earlier ones of the same name. Paths in them are relative to `folder`.
+    #[must_use]
+    pub fn typed(mut self, text: impl Into<String>, folder: impl Into<PathBuf>) -> Input {
+        let before = self.scripts.iter().filter(|script| matches!(script, Source::Typed { .. })).count();
+        let name = format!("<typed {}>", before + 1);
+        self.scripts.push(Source::Typed { name, text: text.into(), folder: folder.into() });
+        self
+    }
+
+    /// How many typed texts, and removals, lie on top of the scripts.
+    pub fn typed_count(&self) -> usize {
+        let is_typed = |script: &&Source| matches!(script, Source::Typed { .. } | Source::Without(_));
+        self.scripts.iter().filter(is_typed).count()
+    }
+
+    /// Takes a statement out of those before.
+    #[must_use]
+    pub fn without(mut self, declared: Declaration) -> Input {
+        self.scripts.push(Source::Without(declared));
+        self
+    }
+
+    /// With the files as they were when this was checked, whatever becomes of them.
+    #[must_use]
+    pub fn as_read(mut self, checked: &Checked) -> Input {
+        self.read = checked.read.clone();
+        self
+    }
+
     /// Gives a `let` of the scripts another value.
     #[must_use]
     pub fn set(mut self, name: impl Into<String>, value: impl Into<String>) -> Input {
@@ -107,7 +143,7 @@ impl Input {
 }
 
 /// One text.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// A file, as the user named it.
     File(PathBuf),
@@ -118,6 +154,17 @@ pub enum Source {
         /// The text.
         text: String,
     },
+    /// Statements that take the places of earlier ones of the same name.
+    Typed {
+        /// The text's name.
+        name: String,
+        /// The text.
+        text: String,
+        /// Absolute folder that paths in it are relative to.
+        folder: PathBuf,
+    },
+    /// Takes out what an earlier statement declares. It is nothing where there is none.
+    Without(Declaration),
 }
 
 /// The outcome.
@@ -129,6 +176,8 @@ pub struct Checked {
     pub diagnostics: Vec<Diagnostic>,
     /// The texts, for rendering the findings. Secrets that stand in them are masked.
     pub sources: SourceMap,
+    /// The scripts as they were read.
+    pub read: AsRead,
 }
 
 impl Checked {
@@ -170,6 +219,8 @@ pub fn check(input: &Input, kinds: &Kinds, outside: &dyn Outside) -> Checked {
         diagnostics,
         masks: Vec::new(),
         not_yet: Vec::new(),
+        declared: BTreeMap::new(),
+        looked_up: BTreeSet::new(),
         sending_connections: Vec::new(),
         mentioned: BTreeSet::new(),
     };
@@ -181,7 +232,7 @@ pub fn check(input: &Input, kinds: &Kinds, outside: &dyn Outside) -> Checked {
         sources.mask(span);
     }
     let model = if diagnostics.iter().any(Diagnostic::is_error) { None } else { Some(model) };
-    Checked { model, diagnostics, sources }
+    Checked { model, diagnostics, sources, read: scripts.read }
 }
 
 /// What every step of checking needs, and where it leaves its findings.
@@ -194,6 +245,10 @@ struct Checker<'a> {
     /// Places of secrets in the texts.
     masks: Vec<Span>,
     not_yet: Vec<NotYet>,
+    /// Names of connections with their kinds.
+    declared: BTreeMap<String, &'a str>,
+    /// Those whose tables hooks of the present pipeline look rows up in.
+    looked_up: BTreeSet<String>,
     /// Names of connections by which hooks send.
     sending_connections: Vec<String>,
     /// Those of them that hooks name.
@@ -204,6 +259,7 @@ impl<'a> Checker<'a> {
     fn model(&mut self) -> Model {
         let names = Names::collect(self);
         let mut connections = Connections::declare(self, &names);
+        self.declared = connections.kinds();
         let mines = self.mines(&names, &mut connections);
         let pipelines = self.pipelines(&names, &mut connections, &mines);
         self.sending_connections =

@@ -79,6 +79,8 @@ pub struct Pipeline {
     pub inputs: Vec<Input>,
     /// What happens to the changes.
     pub flow: Flow,
+    /// Connections whose tables its hooks look rows up in, by name.
+    pub lookups: BTreeMap<String, Arc<Connection>>,
 }
 
 /// Tables of one source connection.

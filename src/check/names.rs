@@ -146,7 +146,8 @@ impl<'a> Names<'a> {
     }
 
     fn take_sets(&mut self, checker: &mut Checker<'a>) {
-        for (name, text) in &checker.input.sets {
+        let typed = &checker.scripts.typed_lets;
+        for (name, text) in checker.input.sets.iter().filter(|(name, _)| !typed.contains(name)) {
             match self.lets.get(name.as_str()) {
                 Some(binding) => {
                     self.sets.insert(name.clone(), set_value(text, &binding.value.node));
@@ -208,7 +209,7 @@ impl<'a> Names<'a> {
 }
 
 /// The value of `--set name=text`, in the type that the script gives the name.
-fn set_value(text: &str, declared: &Value) -> Value {
+pub(super) fn set_value(text: &str, declared: &Value) -> Value {
     let number = || {
         let digits =
             text.trim_start_matches('-').find(|letter: char| !letter.is_ascii_digit() && letter != '.');
@@ -224,7 +225,7 @@ fn set_value(text: &str, declared: &Value) -> Value {
 }
 
 /// How the first sink is called, with its place: `dw.orders`, `audit.jsonl`, or its kind.
-fn sink_label(flow: &ast::Flow) -> Option<(String, Span)> {
+pub(super) fn sink_label(flow: &ast::Flow) -> Option<(String, Span)> {
     match &flow.end {
         FlowEnd::Branches(flows) => flows.iter().find_map(|flow| sink_label(flow)),
         FlowEnd::Sink(sink) => match &sink.target {

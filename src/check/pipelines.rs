@@ -40,8 +40,11 @@ impl<'a> Checker<'a> {
             let mut targets: BTreeMap<String, Span> = BTreeMap::new();
             let mut place = SinkPlace { inputs: inputs.as_deref(), targets: &mut targets, paths: &mut paths };
             let flow = self.flow(names, &ast.flow.node, connections, &mut place);
+            let looked_up = std::mem::take(&mut self.looked_up).into_iter();
+            let lookups =
+                looked_up.filter_map(|name| Some((name.clone(), connections.make(&name, self)?))).collect();
             if let (Some(inputs), Some(flow)) = (inputs, flow) {
-                pipelines.push(Pipeline { name: name.clone(), settings, inputs, flow });
+                pipelines.push(Pipeline { name: name.clone(), settings, inputs, flow, lookups });
             }
         }
         pipelines

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::{Checker, Outside};
+use super::{Checker, Kinds, Outside};
 use crate::lang::codes::Code;
 use crate::lang::diagnostic::{Diagnostic, did_you_mean};
 use crate::lang::span::Span;
 use crate::model::secret::Secret;
+use crate::model::spec::{SettingSpec, SettingType};
 
 /// Whether secrets must be there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +113,17 @@ fn read_file(path: &Path, outside: &dyn Outside) -> Result<String, String> {
     }
 }
 
+/// A text in the language with stars in place of secrets that are written into it.
+pub fn masked(text: &str, kinds: &Kinds) -> String {
+    mask_secrets(text, &secret_keys(kinds))
+}
+
+/// The keys of all settings that are secrets.
+pub(super) fn secret_keys(kinds: &Kinds) -> BTreeSet<&'static str> {
+    let secret = |spec: &&SettingSpec| spec.ty == SettingType::Secret;
+    kinds.setting_lists().flat_map(|list| list.iter().filter(secret)).map(|spec| spec.key).collect()
+}
+
 /// The text with stars in place of everything that looks like a secret written into it: passwords within URLs,
 /// and values of `keys` and of words like them. Offsets stay as they are.
 ///
@@ -152,7 +164,9 @@ const TELLING: [&str; 4] = ["pass", "secret", "token", "pwd"];
 /// Whether what stands behind this word is most likely a secret, also when the word is misspelt.
 fn names_a_secret(word: &str, keys: &BTreeSet<&'static str>) -> bool {
     let lower = word.to_lowercase();
-    TELLING.iter().any(|part| lower.contains(part)) || did_you_mean(word, keys.iter().copied()).is_some()
+    TELLING.iter().any(|part| lower.contains(part))
+        || lower.split('_').any(|part| part == "pw")
+        || did_you_mean(word, keys.iter().copied()).is_some()
 }
 
 /// The places of all words.
@@ -217,6 +231,7 @@ mod tests {
             (r#"drop password, note"#, r#"drop password, note"#),
             (r#"{ pasword = "a", client_kye = "b" }"#, r#"{ pasword = "*", client_kye = "*" }"#),
             (r#"let shop_token = "a""#, r#"let shop_token = "*""#),
+            (r#"let shop_pw = "a" let upward = "b""#, r#"let shop_pw = "*" let upward = "b""#),
             (r#"{ batch = 5, name = "a" }"#, r#"{ batch = 5, name = "a" }"#),
             (r#"{ x = secret("a/b") }"#, r#"{ x = secret("a/b") }"#),
         ] {

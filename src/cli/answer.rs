@@ -37,7 +37,7 @@ pub fn text(reply: &Reply, width: Option<usize>, colors: bool) -> String {
         Reply::Evaluated(evaluated) => looks::evaluated(evaluated, width),
         Reply::Trace(trace) => looks::trace(trace, width, colors),
         Reply::Done { done } => done.iter().map(|done| format!("{done}\n")).collect(),
-        Reply::Confirm { command, would, affected } => confirm(command, would, affected),
+        Reply::Confirm { command, would, affected, diff } => confirm(command, would, affected, diff),
         Reply::Difference { diff, applied, notes } => difference(diff, *applied, notes),
         Reply::Audit { entries } => audit(entries, width),
         Reply::Text { text } => text.clone(),
@@ -351,8 +351,9 @@ fn tables(mine: &MineStatus, width: Option<usize>) -> String {
     text
 }
 
-fn confirm(command: &str, would: &[String], affected: &[String]) -> String {
+fn confirm(command: &str, would: &[String], affected: &[String], diff: &Diff) -> String {
     let mut text = format!("{command}\n");
+    difference_lines(diff).lines().for_each(|line| text.push_str(&format!("  {line}\n")));
     would.iter().for_each(|what| text.push_str(&format!("  {what}\n")));
     if !affected.is_empty() {
         text.push_str(&format!("  affected: {}\n", affected.join(", ")));
@@ -360,11 +361,16 @@ fn confirm(command: &str, would: &[String], affected: &[String]) -> String {
     text
 }
 
-fn difference(diff: &Diff, applied: bool, notes: &[String]) -> String {
+fn difference_lines(diff: &Diff) -> String {
     let mut text = String::new();
     for (what, changed) in [("mine", &diff.mines), ("pipeline", &diff.pipelines)] {
         changed.iter().for_each(|changed| text.push_str(&changed_text(what, changed)));
     }
+    text
+}
+
+fn difference(diff: &Diff, applied: bool, notes: &[String]) -> String {
+    let mut text = difference_lines(diff);
     notes.iter().for_each(|note| text.push_str(&format!("note: {note}\n")));
     text.push_str(match (diff.is_empty(), applied) {
         (true, _) => "nothing differs\n",

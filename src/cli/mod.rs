@@ -17,6 +17,8 @@ mod summary;
 mod table;
 mod testing;
 mod top;
+#[cfg(feature = "otel")]
+mod traces;
 mod units;
 
 use std::io::{ErrorKind, Read, Write};
@@ -282,7 +284,7 @@ fn run_script(
     let engine = Arc::new(Engine::new(data, Registry::built_in()));
     let input = input(script, SecretsPolicy::Required)?;
     let checked = engine.load(&input);
-    engine.remember(input);
+    engine.remember(input.as_read(&checked));
     let Some(model) = show(&checked) else { return Ok(ExitCode::from(exit::SCRIPT)) };
     if model.pipelines.is_empty() {
         return Err(Error::new(Kind::Script, "there is nothing to run: the scripts declare no pipeline")
@@ -291,7 +293,7 @@ fn run_script(
     let plan = engine.plan(model);
     make_data_dir(data)?;
     let screen = Screen::new(&plan, log_format);
-    screen.listen_to_logs();
+    let _traces = observe::listen(&screen)?;
     let runtime = process::threads(None)?;
     let outcome = runtime.block_on(run::run(&engine, plan, &screen, data, stay, metrics));
     // A thread that is blocked in a system call does not hold up the exit.

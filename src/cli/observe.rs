@@ -1,10 +1,12 @@
-//! How programs watch a running lode: figures over HTTP, and log lines as JSON.
+//! How programs watch a running lode: figures over HTTP, log lines as JSON, and traces.
 
 use std::sync::Arc;
 
 use lode::engine::Engine;
 use lode::engine::metrics::server::Server;
 use lode::error::Result;
+
+use super::screen::Screen;
 
 /// Where figures are served.
 #[derive(clap::Args)]
@@ -38,6 +40,24 @@ impl Metrics {
         note(&format!("metrics at http://{}/metrics", server.address()));
         Ok(Some(server))
     }
+}
+
+/// Shows log lines, and sends traces where that is built in and wished, until what it gives is dropped.
+///
+/// # Errors
+/// `Environment` when the environment says how to send traces, and means nothing.
+#[cfg(feature = "otel")]
+pub fn listen(screen: &Screen) -> Result<Option<super::traces::Traces>> {
+    let traces = super::traces::Traces::from_environment()?;
+    screen.listen_to_logs(traces.as_ref().map(|traces| traces.layer()));
+    Ok(traces)
+}
+
+/// Shows log lines.
+#[cfg(not(feature = "otel"))]
+pub fn listen(screen: &Screen) -> Result<()> {
+    screen.listen_to_logs([]);
+    Ok(())
 }
 
 fn address(text: &str) -> std::result::Result<String, String> {

@@ -10,12 +10,17 @@ use lode::plan::Plan;
 use lode::run::event::FAILURES;
 use serde_json::Map;
 use tracing::Level;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 use super::log_lines::{JsonLines, line};
 use super::observe::LogFormat;
+
+/// Somebody who hears what the program logs.
+pub type Listener = Box<dyn Layer<Registry> + Send + Sync>;
 
 /// Where lines of JSON come from that are no log lines otherwise.
 const TARGET: &str = "lode::cli";
@@ -129,17 +134,23 @@ impl Screen {
     }
 
     /// Shows log lines: warnings on a terminal, where the progress line and messages say the rest; more elsewhere.
-    /// `LODE_LOG` says otherwise.
-    pub fn listen_to_logs(&self) {
+    /// `LODE_LOG` says otherwise. `others` listen, too.
+    pub fn listen_to_logs(&self, others: impl IntoIterator<Item = Listener>) {
         let default = if self.is_terminal { format!("warn,{FAILURES}=off") } else { "info".to_owned() };
         let filter = EnvFilter::try_from_env("LODE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
         let screen = self.clone();
-        let logs =
-            tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || Lines(screen.clone()));
-        if self.is_json {
-            return logs.event_format(JsonLines).init();
-        }
-        logs.with_ansi(has_colors()).with_target(false).with_timer(Clock { short: self.is_terminal }).init();
+        let lines = tracing_subscriber::fmt::layer().with_writer(move || Lines(screen.clone()));
+        let lines = match self.is_json {
+            true => lines.event_format(JsonLines).with_filter(filter).boxed(),
+            false => lines
+                .with_ansi(has_colors())
+                .with_target(false)
+                .with_timer(Clock { short: self.is_terminal })
+                .with_filter(filter)
+                .boxed(),
+        };
+        let listeners: Vec<Listener> = [lines].into_iter().chain(others).collect();
+        tracing_subscriber::registry().with(listeners).init();
     }
 }
 

@@ -1,6 +1,7 @@
 //! Connections to systems: settings, log-in and the meaning of errors, shared by all that connect to them.
 
 pub mod ask;
+pub mod lookup;
 pub mod mongodb;
 pub mod mysql;
 pub mod oracle;

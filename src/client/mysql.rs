@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use mysql_async::{Conn, DriverError, IoError, OptsBuilder, ServerError, SslOpts};
 
+use super::lookup;
 use super::{PASSWORD, TLS, TLS_CA, TLS_VERIFY, place};
 use crate::error::{Error, Kind, Result};
 use crate::model::connection::{Connection, Endpoint};
@@ -44,6 +45,9 @@ pub const CONNECTION: &[SettingSpec] = &[
         None,
         "As a source: the replica id shown to the server, unique among its replicas; a random one by default.",
     ),
+    lookup::TTL,
+    lookup::ROWS,
+    lookup::SIZE,
 ];
 
 const REPLICA_RIGHTS: &str = "give the user the rights of a replica: GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* \

@@ -20,6 +20,7 @@ use crate::error::{Error, Kind, Result};
 use crate::hook::library;
 use crate::lang::codes;
 use crate::lang::diagnostic::did_you_mean;
+use crate::lang::parse::is_statement;
 use crate::lang::verb::Verb;
 use crate::model::spec::Settings;
 
@@ -31,14 +32,21 @@ const AUDIT_SHOWN: u64 = 20;
 const AUDIT_SHOWN_MAX: u64 = 1000;
 
 impl Engine {
-    /// Carries out a command as it is typed. Paths in it are relative to `folder`. Whatever is wrong is in the answer.
+    /// Carries out a command or statements as they are typed. Paths in them are relative to `folder`. Whatever is wrong is in
+    /// the answer.
     pub async fn line(&self, text: &str, folder: &Path, door: &Door, confirmed: bool) -> Reply {
+        if is_statement(text) {
+            return self.statements(text, folder, door, confirmed).await;
+        }
         let known = self.known().await;
         let checked = check_line("<command>", text, self.registry.kinds(), &System, &known);
         let Some(mut command) = checked.command else {
             return Reply::wrong(&checked.diagnostics, &checked.sources);
         };
-        if let Command::Apply { file: Some(file) } | Command::Diff { file: Some(file) } = &mut command {
+        if let Command::Apply { file: Some(file) }
+        | Command::Diff { file: Some(file) }
+        | Command::Save { file } = &mut command
+        {
             *file = folder.join(&*file).display().to_string();
         }
         self.command(&command, door, confirmed).await
@@ -51,16 +59,19 @@ impl Engine {
     /// [`Reply::Failed`] and [`Reply::Wrong`]. Whoever stops waiting does not know how far it came.
     pub async fn command(&self, command: &Command, door: &Door, confirmed: bool) -> Reply {
         let reply = self.carry_out(command, door, confirmed).await.unwrap_or_else(Reply::from);
-        if command.changes()
-            && let Some((done, outcome)) = reply.outcome()
-        {
-            let at = self.now();
-            let entry = AuditEntry { at, door: door.clone(), command: command.to_string(), done, outcome };
-            if let Err(error) = self.audit.add(entry) {
-                warn!("a command is missing in the audit list: {error}");
-            }
+        if command.changes() {
+            self.note(door, command.to_string(), &reply);
         }
         reply
+    }
+
+    /// Notes in the audit list what became of a command, when something was tried.
+    pub(super) fn note(&self, door: &Door, command: String, reply: &Reply) {
+        let Some((done, outcome)) = reply.outcome() else { return };
+        let entry = AuditEntry { at: self.now(), door: door.clone(), command, done, outcome };
+        if let Err(error) = self.audit.add(entry) {
+            warn!("a command is missing in the audit list: {error}");
+        }
     }
 
     /// What commands can be about at this moment.
@@ -82,6 +93,7 @@ impl Engine {
                 .collect(),
             not_mined: plan.connections.keys().filter(|name| !mined(name)).cloned().collect(),
             modules: running.modules(),
+            declared: self.declared(),
         }
     }
 
@@ -139,6 +151,9 @@ impl Engine {
             Command::Set { mine, settings } => self.set_mine(mine, settings, door, confirmed).await?,
             Command::Apply { file } => self.reload(file.as_deref(), true).await?,
             Command::Diff { file } => self.reload(file.as_deref(), false).await?,
+            Command::Remove { what } => self.remove(what, confirmed).await?,
+            Command::Undo => self.undo(confirmed).await?,
+            Command::Save { file } => self.save(Path::new(file), confirmed).await?,
             Command::Restart { pipelines } => {
                 let mut done = Vec::new();
                 for name in pipelines {

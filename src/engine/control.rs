@@ -11,6 +11,7 @@ use crate::check::written::subject_text;
 use crate::error::{Error, Kind, Result};
 use crate::model::spec::Place;
 use crate::model::table::{TableSelection, TableSet};
+use crate::plan::diff::Diff;
 use crate::plan::{InputPlan, Through};
 use crate::run::pipeline::Halt;
 
@@ -197,7 +198,7 @@ impl Engine {
 pub(super) fn confirm(command: Command, would: Vec<String>, mut affected: Vec<String>) -> Reply {
     affected.sort();
     affected.dedup();
-    Reply::Confirm { command: command.to_string(), would, affected }
+    Reply::Confirm { command: command.to_string(), would, affected, diff: Diff::default() }
 }
 
 fn not_for_tables(subject: &Subject, verb: &str) -> Error {

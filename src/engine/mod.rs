@@ -18,6 +18,8 @@ pub mod readiness;
 pub mod registry;
 mod reload;
 pub mod reply;
+mod saving;
+mod scripts;
 pub mod socket;
 pub mod status;
 mod tables;
@@ -34,6 +36,7 @@ use self::audit::Audit;
 use self::decisions::Decisions;
 use self::identity::part_from_twins;
 use self::registry::Registry;
+use self::scripts::Scripts;
 use self::status::Status;
 use crate::check::{self, Checked, Input, Model, System};
 use crate::error::{Error, Kind, Result};
@@ -63,10 +66,12 @@ pub struct Engine {
     events: Events,
     claims: Arc<Claims>,
     audit: Audit,
+    /// The scripts that run, and what they were before.
+    scripts: std::sync::Mutex<Scripts>,
+    /// Held by whoever changes the scripts, so that nobody's change is lost.
+    changing: Mutex<()>,
     /// When it was made, milliseconds since 1970 UTC.
     began_ms: i64,
-    /// The scripts that run, to be read again.
-    input: std::sync::Mutex<Option<Input>>,
     running: Arc<Mutex<Running>>,
 }
 
@@ -109,9 +114,21 @@ impl Engine {
         let store = Arc::new(Embedded::new(data_dir.join("logs"), Options::default()));
         let audit = Audit::new(data_dir.join("state"));
         let (clock, events, claims) = (Clock::default(), Events::default(), Arc::default());
-        let (input, running) = (std::sync::Mutex::default(), Arc::default());
+        let (scripts, changing, running) = Default::default();
         let began_ms = clock.now_ms();
-        Engine { registry, data_dir, store, clock, events, claims, audit, began_ms, input, running }
+        Engine {
+            registry,
+            data_dir,
+            store,
+            clock,
+            events,
+            claims,
+            audit,
+            began_ms,
+            scripts,
+            changing,
+            running,
+        }
     }
 
     /// Writes the logs in the data folder with other options.
@@ -158,6 +175,7 @@ impl Engine {
     }
 
     /// Makes what runs equal to a plan as it is.
+    #[tracing::instrument(name = "apply", level = "trace", target = "lode::spans", skip_all)]
     async fn carry_plan_out(&self, running: &mut Running, plan: Plan) -> Result<()> {
         refuse_what_cannot_run(&plan)?;
         let parted = part_from_twins(running);

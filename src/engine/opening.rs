@@ -9,6 +9,7 @@ use tracing::info;
 use super::identity::{Home, empty_log, has_default_log};
 use super::{Engine, Running, RunningMine};
 use crate::error::{Result, ResultExt};
+use crate::hook::Lookups;
 use crate::model::connection::Connection;
 use crate::model::position::LogEpoch;
 use crate::model::spec::Settings;
@@ -208,6 +209,7 @@ impl Engine {
             origin,
             fallback,
             stages: route.stages.clone(),
+            lookups: self.lookups(pipeline)?,
             sink_kind: Arc::clone(self.registry.sink(route.sink.kind)?),
             sink: SinkRoute {
                 state_dir: state_dir.clone(),
@@ -225,6 +227,18 @@ impl Engine {
             skips: Skips { file: state_dir.join("skip.json"), record: self.aside_file(&pipeline.name) },
             clock: self.clock.clone(),
         })
+    }
+
+    /// Where a route's hooks look rows up. Each route asks and remembers by itself.
+    fn lookups(&self, pipeline: &PipelinePlan) -> Result<Option<Arc<Lookups>>> {
+        if pipeline.lookups.is_empty() {
+            return Ok(None);
+        }
+        let open = |connection: &Arc<Connection>| {
+            Ok((Arc::clone(connection), self.registry.lookup(connection.kind)?.open(connection)?))
+        };
+        let opened: Result<Vec<_>> = pipeline.lookups.values().map(open).collect();
+        Ok(Some(Arc::new(Lookups::new(opened?))))
     }
 
     /// A log has one, whatever its mine is called.

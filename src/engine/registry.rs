@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::kinds;
 use crate::check::Kinds;
 use crate::client::ask::Ask;
+use crate::client::lookup::{self, LookupKind};
 use crate::error::{Error, Kind, Result};
 use crate::model::spec::KindSpec;
 use crate::sink::SinkKind;
@@ -20,6 +21,7 @@ pub struct Registry {
     sinks: HashMap<&'static str, Arc<dyn SinkKind>>,
     stores: HashMap<&'static str, Arc<dyn LogStoreKind>>,
     asked: HashMap<&'static str, Arc<dyn Ask>>,
+    lookups: HashMap<&'static str, Arc<dyn LookupKind>>,
 }
 
 impl Registry {
@@ -43,7 +45,10 @@ impl Registry {
             ("mysql", Arc::new(crate::client::ask::Mysql)),
             ("sqlite", Arc::new(crate::client::ask::Sqlite)),
         ];
+        let lookups: [(&str, Arc<dyn LookupKind>); _] =
+            [("mysql", Arc::new(lookup::mysql::Mysql)), ("sqlite", Arc::new(lookup::sqlite::Sqlite))];
         Registry {
+            lookups: lookups.into(),
             kinds: kinds::builtin(),
             sources: sources.into(),
             sinks: sinks.into(),
@@ -73,6 +78,13 @@ impl Registry {
     /// Has connections of a kind be asked by `sql` in this way.
     pub fn add_ask(&mut self, kind: &'static str, ask: Arc<dyn Ask>) {
         self.asked.insert(kind, ask);
+    }
+
+    /// Adds lookups to a kind, or puts them in the place of others. Its connections need the settings of
+    /// [`lookup`](crate::client::lookup), as the check knows by them which kinds have tables to look rows up in.
+    pub fn add_lookup(&mut self, spec: KindSpec, kind: Arc<dyn LookupKind>) {
+        self.lookups.insert(spec.name, kind);
+        self.kinds.add(spec);
     }
 
     /// What scripts may name.
@@ -115,6 +127,14 @@ impl Registry {
             Error::new(Kind::Refused, format!("connections of kind {name} cannot be asked by `sql`"))
                 .advice(format!("those of kind {} can", kinds.join(" and ")))
         })
+    }
+
+    /// The lookups of the kind called `name`.
+    ///
+    /// # Errors
+    /// `Environment` when this build has none.
+    pub fn lookup(&self, name: &str) -> Result<&Arc<dyn LookupKind>> {
+        self.lookups.get(name).ok_or_else(|| missing("lookup", name))
     }
 }
 

@@ -2,64 +2,56 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use super::reply::Reply;
-use super::{Engine, Running, RunningMine, refuse_what_cannot_run};
-use crate::check::{Input, Source};
+use super::scripts::{How, Wanted, no_script};
+use super::{Engine, Running, RunningMine};
+use crate::check::{AsRead, Input, Source};
 use crate::error::{Error, Kind, Result, ResultExt};
-use crate::plan::diff::Diff;
+use crate::lang::print::quote;
 use crate::plan::{MinePlan, PipelinePlan, Plan, Through};
 use crate::run::signal::{Control, Wish};
 
 impl Engine {
-    /// Has `apply` and `diff` without a file read these scripts again. A script that is applied later takes their place.
-    pub fn remember(&self, input: Input) {
-        *self.input.lock().unwrap_or_else(PoisonError::into_inner) = Some(input);
-    }
-
     /// Compares what runs with a script, or makes it equal. A script with errors changes nothing.
     pub(super) async fn reload(&self, file: Option<&str>, apply: bool) -> Result<Reply> {
-        let known = self.input.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let _changing = self.changing.lock().await;
+        let known = self.scripts().input();
+        let mut notes = Vec::new();
+        let typed = known.as_ref().map_or(0, Input::typed_count);
         let input = match (file, known) {
             (Some(file), known) => {
+                if typed > 0 {
+                    notes.push("what was typed is left out, as another script takes its place".to_owned());
+                }
                 let known = known.unwrap_or_else(|| Input::new("/"));
-                Input { scripts: vec![Source::File(PathBuf::from(file))], ..known }
+                Input { scripts: vec![Source::File(PathBuf::from(file))], read: AsRead::default(), ..known }
             }
-            (None, Some(known)) => known,
-            (None, None) => {
-                return Err(Error::new(
-                    Kind::Refused,
-                    "what runs comes from no script that could be read again",
-                )
-                .advice("name one: apply \"FILE\""));
+            (None, Some(known)) => {
+                if typed > 0 {
+                    notes.push("what was typed stays, on top of the scripts as they are now".to_owned());
+                }
+                Input { read: AsRead::default(), ..known }
             }
+            (None, None) => return Err(no_script("read again")),
         };
         let checked = self.load(&input);
-        let Some(model) = &checked.model else {
-            return Ok(Reply::wrong(&checked.diagnostics, &checked.sources));
-        };
-        if model.pipelines.is_empty() {
+        if let Some(model) = &checked.model
+            && model.pipelines.is_empty()
+        {
             return Err(Error::new(
                 Kind::Refused,
                 "the script declares no pipeline, so that nothing would run any more",
             )
             .advice("stop what is not to run, or end lode"));
         }
-        let plan = self.plan(model);
-        refuse_what_cannot_run(&plan)?;
-        let mut running = self.running.lock().await;
-        let (wanted, mut notes) = self.with_edits(&mut running, plan.clone())?;
-        let diff = Diff::between(&running.plan, &wanted.plan);
-        let what = |fact: &crate::check::model::NotYet| format!("not run by this version yet: {}", fact.what);
-        notes.extend(plan.not_yet.iter().filter(|fact| !fact.refuses_run).map(what));
-        if apply {
-            self.apply_script(&mut running, plan).await?;
-            self.remember(input);
-        } else {
-            running.mines_to_renew(&wanted.plan)?;
-        }
-        Ok(Reply::Difference { diff, applied: apply, notes })
+        let what = match file {
+            Some(file) => format!("apply {}", quote(file)),
+            None => "apply".to_owned(),
+        };
+        let how = if apply { How::Do } else { How::Show };
+        self.change(Wanted { what, input, checked, notes }, how).await
     }
 
     /// Makes what runs equal to a script's plan and what was decided by commands.

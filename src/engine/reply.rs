@@ -89,8 +89,11 @@ pub enum Reply {
         would: Vec<String>,
         /// The pipelines that this concerns.
         affected: Vec<String>,
+        /// What would differ from what runs, where the scripts are changed.
+        #[serde(default, skip_serializing_if = "Diff::is_empty")]
+        diff: Diff,
     },
-    /// To `diff` and `apply`.
+    /// To `diff` and `apply`, and to everything else that changes the scripts.
     Difference {
         /// What differs, or differed before it was applied.
         diff: Diff,

@@ -12,9 +12,11 @@ use rhai::{
 use super::act::{self, Grants};
 use super::engine::{self, CALL_LEVELS_MAX, Ended, Exchange, Limits, ROW_LIMITS, VARIABLES_MAX};
 use super::error::{HookError, Problem};
+use super::lookup::{self, LookupCall, Lookups};
 use super::reach;
 use super::shape::Shapes;
 use super::{CompiledHook, HookKind, SourceFacts, new_scope};
+use crate::error::Kind;
 use crate::model::block::Op;
 use crate::model::hook::{Hook, HookCode, HookModule};
 
@@ -24,6 +26,18 @@ use crate::model::hook::{Hook, HookCode, HookModule};
 /// When the code or one of these modules does not parse, when it uses a variable that there is none of, or calls a
 /// module or a function of a module that does not exist.
 pub fn compile(hook: &Hook, kind: HookKind) -> Result<CompiledHook, HookError> {
+    compile_with(hook, kind, None)
+}
+
+/// Compiles a hook that looks rows up in these tables.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_with(
+    hook: &Hook,
+    kind: HookKind,
+    lookups: Option<Arc<Lookups>>,
+) -> Result<CompiledHook, HookError> {
     let places = Places::new(hook, &ROW_LIMITS);
     let text = match &hook.code {
         HookCode::Block(text) => Arc::clone(text),
@@ -48,6 +62,7 @@ pub fn compile(hook: &Hook, kind: HookKind) -> Result<CompiledHook, HookError> {
             return Err(places.error(path.as_deref(), position, problem));
         }
     }
+    let lookup_calls = lookup_calls(&ast, &modules, &places)?;
     let mut properties = BTreeSet::new();
     let mut looks_at_change = false;
     for tree in std::iter::once(&ast).chain(modules.values().map(|(_, tree)| tree)) {
@@ -65,7 +80,7 @@ pub fn compile(hook: &Hook, kind: HookKind) -> Result<CompiledHook, HookError> {
         true
     });
     let properties: Vec<_> = properties.into_iter().collect();
-    let exchange = Arc::new(Exchange::default());
+    let exchange = Arc::new(Exchange::new(lookups));
     let mut engine = engine::build(&exchange, &properties);
     engine
         .register_type_with_name::<SourceFacts>("source")
@@ -80,12 +95,27 @@ pub fn compile(hook: &Hook, kind: HookKind) -> Result<CompiledHook, HookError> {
         exchange,
         places,
         looks_at_change,
+        lookup_calls,
         scope: new_scope(),
         shapes: Shapes::default(),
         ops: [Op::Insert, Op::Update, Op::Delete, Op::Truncate].map(|op| op.as_str().into()),
         source_name: ImmutableString::new(),
         named: None,
     })
+}
+
+/// Every call of `lookup` in the code and in the modules that it needs.
+fn lookup_calls(ast: &AST, modules: &Modules<'_>, places: &Places) -> Result<Vec<LookupCall>, HookError> {
+    let trees = modules.values().map(|(module, tree)| (Some(path_text(module)), tree));
+    let mut found = Vec::new();
+    for (path, tree) in std::iter::once((None, ast)).chain(trees) {
+        for (called, position) in lookup::calls(tree) {
+            let connection = called.map_err(|problem| places.error(path.as_deref(), position, problem))?;
+            let (file, (line, column)) = places.at(path.as_deref(), position);
+            found.push(LookupCall { connection, file, line, column });
+        }
+    }
+    Ok(found)
 }
 
 /// What the code of a hook is for.
@@ -291,7 +321,7 @@ fn module_parse_error(module: &HookModule, error: &ParseError) -> HookError {
         column,
         message: error.err_type().to_string(),
         advice: None,
-        forbidden: false,
+        kind: Kind::Data,
     }
 }
 
@@ -326,12 +356,16 @@ impl Places {
 
     /// An error at a position of the hook's code, or of the module with this path.
     pub fn error(&self, module: Option<&str>, position: Position, problem: Problem) -> HookError {
-        let Problem { message, advice, forbidden } = problem;
-        let (file, (line, column)) = match module {
+        let Problem { message, advice, kind } = problem;
+        let (file, (line, column)) = self.at(module, position);
+        HookError { file, line, column, message, advice, kind }
+    }
+
+    fn at(&self, module: Option<&str>, position: Position) -> (Arc<str>, (u32, u32)) {
+        match module {
             Some(path) => (path.into(), place(position)),
             None => (Arc::clone(&self.file), self.in_script(position)),
-        };
-        HookError { file, line, column, message, advice, forbidden }
+        }
     }
 
     /// What a run-time error means; the other way to end is none.

@@ -1,7 +1,7 @@
 //! The Rhai engine of a hook: what it offers, what it withholds, and its limits.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rhai::packages::{
@@ -11,8 +11,10 @@ use rhai::packages::{
 use rhai::{Dynamic, Engine, EvalAltResult, FLOAT, INT, ImmutableString, Position, Shared};
 
 use super::error::{Outcome, Problem};
+use super::lookup::{self, Lookups};
 use super::row::{self, HookRow};
 use super::{decimal, json, library, time};
+use crate::error::Kind;
 
 /// Operations of Rhai that a hook may use for one row.
 pub const OPERATIONS_MAX: u64 = 1_000_000;
@@ -67,6 +69,8 @@ pub(super) const WITHHELD_FUNCTIONS: [&str; 1] = ["sleep"];
 pub(super) enum Ended {
     Skipped,
     OutOfTime,
+    /// By what failed outside of the hook; the exchange has it.
+    Outside,
 }
 
 /// What the functions of one engine share with whoever runs it.
@@ -74,8 +78,33 @@ pub(super) enum Ended {
 pub(super) struct Exchange {
     /// Rows that `emit` was called with.
     pub emitted: Mutex<Vec<HookRow>>,
+    /// Where rows are looked up.
+    pub lookups: Option<Arc<Lookups>>,
+    /// What failed outside of the hook in the present run.
+    pub failed: Mutex<Option<Problem>>,
     /// When the present run began, in microseconds since the process first looked.
     began_us: AtomicU64,
+}
+
+impl Exchange {
+    pub fn new(lookups: Option<Arc<Lookups>>) -> Exchange {
+        Exchange { lookups, ..Exchange::default() }
+    }
+
+    fn look_up(&self, place: &str, column: Option<&str>, key: Dynamic) -> Outcome<Dynamic> {
+        let asked_us = clock_us();
+        let answer = lookup::look_up(self.lookups.as_deref(), place, column, key);
+        // What a hook waits for others is not its own time.
+        self.began_us.fetch_add(clock_us().saturating_sub(asked_us), Ordering::Relaxed);
+        match answer? {
+            Ok(row) => Ok(row),
+            Err(error) if error.kind() == Kind::Data => Err(Problem::outside(&error).into()),
+            Err(error) => {
+                *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Problem::outside(&error));
+                Err(Box::new(EvalAltResult::ErrorTerminated(Dynamic::from(Ended::Outside), Position::NONE)))
+            }
+        }
+    }
 }
 
 /// An engine whose rows have a getter for each of `properties`.
@@ -98,6 +127,11 @@ pub(super) fn build(exchange: &Arc<Exchange>, properties: &[ImmutableString]) ->
         .register_fn("skip", || -> Outcome<()> {
             Err(Box::new(EvalAltResult::ErrorTerminated(Dynamic::from(Ended::Skipped), Position::NONE)))
         });
+    let tables = Arc::clone(exchange);
+    let by_key = move |place: &str, key: Dynamic| tables.look_up(place, None, key);
+    let tables = Arc::clone(exchange);
+    let by_column = move |place: &str, column: &str, key: Dynamic| tables.look_up(place, Some(column), key);
+    engine.register_fn(lookup::NAME, by_key).register_fn(lookup::NAME, by_column);
     let began = Arc::clone(exchange);
     engine.on_progress(move |operations| {
         if operations % OPERATIONS_PER_LOOK != 1 {

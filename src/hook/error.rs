@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use rhai::{Dynamic, EvalAltResult, Position};
 
+use crate::error::{Error, Kind};
+
 /// A hook that does not compile, or that failed for one row.
 ///
 /// The message may quote what the hook itself threw; it never quotes values of the row.
@@ -20,8 +22,9 @@ pub struct HookError {
     pub message: String,
     /// What to do next, where that is known.
     pub advice: Option<String>,
-    /// Whether the code is right, and does what it may not do.
-    pub forbidden: bool,
+    /// What it means: `Data` for code that is wrong or failed on a row, `Refused` for code that does what it may not do,
+    /// and the kind of what failed outside of the hook.
+    pub kind: Kind,
 }
 
 impl fmt::Display for HookError {
@@ -37,18 +40,24 @@ impl std::error::Error for HookError {}
 pub(super) struct Problem {
     pub message: String,
     pub advice: Option<String>,
-    /// See [`HookError::forbidden`].
-    pub forbidden: bool,
+    /// See [`HookError::kind`].
+    pub kind: Kind,
 }
 
 impl Problem {
     pub fn new(message: impl Into<String>) -> Self {
-        Problem { message: message.into(), advice: None, forbidden: false }
+        Problem { message: message.into(), advice: None, kind: Kind::Data }
     }
 
     /// What a hook may not do.
     pub fn forbidden(message: impl Into<String>) -> Self {
-        Problem { forbidden: true, ..Problem::new(message) }
+        Problem { kind: Kind::Refused, ..Problem::new(message) }
+    }
+
+    /// What failed outside of the hook.
+    pub fn outside(error: &Error) -> Self {
+        let advice = error.next_step().map(str::to_owned);
+        Problem { message: error.to_string(), advice, kind: error.kind() }
     }
 
     pub fn advice(mut self, advice: impl Into<String>) -> Self {

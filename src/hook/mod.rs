@@ -24,23 +24,25 @@ mod engine;
 mod error;
 mod json;
 pub mod library;
+mod lookup;
 mod reach;
 mod row;
 mod shape;
 mod time;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use rhai::{AST, Dynamic, Engine, ImmutableString, Position, Scope};
 
-pub use self::compile::{check_module, compile};
+pub use self::compile::{check_module, compile, compile_with};
 pub use self::decimal::{DECIMAL_DIGITS_MAX, DIVISION_SCALE};
 pub use self::engine::{
     ARRAY_ITEMS_MAX, CALL_LEVELS_MAX, EMITTED_ROWS_MAX, EXPRESSION_DEPTH_MAX, MAP_ENTRIES_MAX,
     OPERATIONS_MAX, TEXT_BYTES_MAX, TIME_MAX_MS, VARIABLES_MAX,
 };
 pub use self::error::HookError;
+pub use self::lookup::{LookupCall, Lookups};
 pub use self::shape::{Projection, ProjectionError};
 pub(crate) use self::time::{parse_date, parse_datetime, parse_time, parse_timestamp};
 
@@ -97,6 +99,7 @@ pub struct CompiledHook {
     exchange: Arc<Exchange>,
     places: Places,
     looks_at_change: bool,
+    lookup_calls: Vec<LookupCall>,
     scope: Scope<'static>,
     shapes: Shapes,
     ops: [ImmutableString; 4],
@@ -125,6 +128,11 @@ impl CompiledHook {
     /// Whether the hook mentions `before` or `op`, and so is about a change more than about a row.
     pub fn looks_at_change(&self) -> bool {
         self.looks_at_change
+    }
+
+    /// Where it looks rows up.
+    pub fn lookup_calls(&self) -> &[LookupCall] {
+        &self.lookup_calls
     }
 
     /// Whether the change passes. `skip()` answers no.
@@ -213,6 +221,11 @@ impl CompiledHook {
             Ok(Ok(answer)) => Ok(Some(answer)),
             Ok(Err(error)) => match self.places.explain(*error) {
                 Err(Ended::Skipped) => Ok(None),
+                Err(Ended::Outside) => {
+                    let failed = self.exchange.failed.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    let problem = failed.unwrap_or_else(|| Problem::new("the lookup failed"));
+                    Err(self.places.error(None, Position::NONE, problem))
+                }
                 Err(Ended::OutOfTime) => {
                     let problem =
                         Problem::new(format!("the hook ran longer than {TIME_MAX_MS} ms for one row"));

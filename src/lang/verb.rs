@@ -46,6 +46,9 @@ verbs! {
     Skip = "skip", "skip PIPELINE", "Sets the one row aside on which a pipeline has failed, and goes on behind it.";
     Apply = "apply", "apply\napply \"FILE\"", "Makes what runs equal to a script: the one that runs, read again, or another.";
     Diff = "diff", "diff\ndiff \"FILE\"", "Shows what `apply` would change, and changes nothing.";
+    Remove = "remove", "remove pipeline NAME\nremove connection NAME\nremove share_mining CONNECTION\nremove let NAME\nremove test NAME\nremove on lag > 30s", "Takes a statement out of what runs, as if the script did not have it.";
+    Undo = "undo", "undo", "Takes back the last statement, `remove` or `apply`.";
+    Save = "save", "save \"FILE\"", "Writes what runs, with what was typed, as one script.";
     Audit = "audit", "audit\naudit COUNT", "Lists the last commands that changed something: when, by which door, how they went.";
     Help = "help", "help\nhelp VERB\nhelp SETTING", "Says how commands are written, and what settings mean.";
     Explain = "explain", "explain E0203\nexplain mysql", "Prints the page of a code, or the settings of a kind.";

@@ -50,6 +50,7 @@ fn pipeline_plan(pipeline: &Pipeline, mines: &BTreeMap<String, Arc<MinePlan>>) -
         inputs: inputs.collect(),
         routes,
         settings: pipeline.settings.clone(),
+        lookups: pipeline.lookups.clone(),
     }
 }
 

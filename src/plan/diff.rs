@@ -143,6 +143,9 @@ fn pipeline_parts(pipeline: &PipelinePlan) -> BTreeMap<String, String> {
         };
         parts.insert(format!("{of}: reads"), through);
     }
+    for (name, connection) in &pipeline.lookups {
+        connection_parts(&format!("lookup {name}"), connection, &mut parts);
+    }
     for route in &pipeline.routes {
         let of = format!("sink {}", route.id.replacen(':', " ", 1));
         // A sink without any is one of the parts, too.

@@ -66,6 +66,8 @@ pub struct PipelinePlan {
     pub routes: Vec<RoutePlan>,
     /// Checked settings of the pipeline.
     pub settings: Settings,
+    /// Connections whose tables its hooks look rows up in, by name.
+    pub lookups: BTreeMap<String, Arc<Connection>>,
 }
 
 /// Tables of one source connection.

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{Instrument, Span, trace_span, warn};
 
 use super::aside::AsideFile;
 use super::backoff::Backoff;
-use super::event::Event;
+use super::event::{Event, SPANS};
 use super::fallback::{Fallback, Passed};
 use super::feed::{Feed, Next};
 use super::mine::MineState;
@@ -181,7 +181,8 @@ impl<'a> Delivery<'a> {
             match next {
                 Next::Block(block) => {
                     let (began, writing) = (Instant::now(), self.writing);
-                    self.take(&block).await?;
+                    let span = self.span_of(&block);
+                    self.take(&block).instrument(span).await?;
                     if !self.stages.is_empty() {
                         self.route
                             .progress()
@@ -230,6 +231,15 @@ impl<'a> Delivery<'a> {
                 None => false,
             },
         }
+    }
+
+    /// What traces tell of the stages; nothing without any.
+    fn span_of(&self, block: &Block) -> Span {
+        if self.stages.is_empty() {
+            return Span::none();
+        }
+        let (pipeline, route) = (&self.route.parts().pipeline, &self.route.parts().sink.key);
+        trace_span!(target: SPANS, "stages", %pipeline, %route, changes = block.changes)
     }
 
     /// Looks at every entry of a block from `next` on; at fewer when the wish to stop comes while the sink writes.
@@ -349,6 +359,10 @@ impl<'a> Delivery<'a> {
         let original = self.aside.is_some().then(|| change.clone());
         let Err(error) = self.waiting.apply(&mut self.stages, change, block) else { return Ok(()) };
         let error = Error::from(error);
+        // What is wrong outside of the row is no reason to set the row aside.
+        if error.kind() != Kind::Data {
+            return Err(self.in_pipeline(error));
+        }
         let Some((aside, original)) = self.aside.as_mut().zip(original) else {
             return Err(self.in_pipeline(error));
         };
@@ -501,7 +515,9 @@ impl<'a> Delivery<'a> {
     async fn write(&mut self, batch: Batch, upto: u64) -> Result<()> {
         let changes = batch.changes.len() as u64;
         let began = Instant::now();
-        let written = write(self.sink, batch).await;
+        let (pipeline, route) = (&self.route.parts().pipeline, &self.route.parts().sink.key);
+        let span = trace_span!(target: SPANS, "deliver", %pipeline, %route, changes);
+        let written = write(self.sink, batch).instrument(span).await;
         let time = began.elapsed();
         self.writing += time;
         let written = match written {

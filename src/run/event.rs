@@ -6,6 +6,9 @@ use tokio::sync::broadcast;
 /// Log target of failures for good, which are also in the states: whoever shows the states can leave these lines out.
 pub const FAILURES: &str = "lode::failure";
 
+/// Target of the spans that traces are made of: `apply`, `append`, `stages`, `deliver`, `hook`. They have the level TRACE.
+pub const SPANS: &str = "lode::spans";
+
 /// Events that wait for a slow listener; older ones are lost to it, and it is told how many.
 const WAITING_MAX: usize = 1024;
 

@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{Instrument, info, trace_span, warn};
 
 use super::backoff::Backoff;
 use super::claim::Claim;
 use super::counts::{self, Counts};
-use super::event::{Event, Events, FAILURES};
+use super::event::{Event, Events, FAILURES, SPANS};
 use super::hub::Hub;
 use super::older::Older;
 use super::progress::{MineProgress, RouteProgress};
@@ -477,7 +477,14 @@ impl Mine {
             self.has_room()?;
         }
         let began = Instant::now();
-        let tail = self.log().append(blocks.to_vec()).await.map_err(|error| {
+        let span = trace_span!(
+            target: SPANS,
+            "append",
+            mine = self.name(),
+            changes = blocks.iter().map(|block| u64::from(block.changes)).sum::<u64>(),
+            bytes = blocks.iter().map(|block| block.payload.len() as u64).sum::<u64>(),
+        );
+        let tail = self.log().append(blocks.to_vec()).instrument(span).await.map_err(|error| {
             // A store that failed or is away is waited for: nothing is lost, as the source is read again from the tail.
             let kind = if error.kind() == Kind::Environment { Kind::Unavailable } else { error.kind() };
             let advice = error.next_step().map(str::to_owned);

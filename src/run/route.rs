@@ -20,6 +20,7 @@ use super::signal::{Listener, Wish};
 use super::skip::{Skip, Skips};
 use super::stages::Stages;
 use crate::error::{Error, Kind, Result};
+use crate::hook::Lookups;
 use crate::model::change::{Batch, Changes};
 use crate::model::clock::Clock;
 use crate::model::position::{Cursor, LogEpoch, Position, Seq};
@@ -51,6 +52,8 @@ pub struct RouteParts {
     pub fallback: Option<Arc<dyn Source>>,
     /// What happens to them.
     pub stages: Vec<StagePlan>,
+    /// Where their hooks look rows up.
+    pub lookups: Option<Arc<Lookups>>,
     /// Where they go.
     pub sink_kind: Arc<dyn SinkKind>,
     /// What the sink is told.
@@ -365,11 +368,12 @@ impl Route {
         fallback: Option<&mut Fallback>,
     ) -> Result<Ended> {
         let parts = &self.parts;
-        let stages = Stages::compile(&parts.stages, &parts.source_name).map_err(|error| {
-            let advice = error.advice.clone();
-            let error = Error::new(Kind::Script, error.to_string());
-            advice.into_iter().fold(error, Error::advice)
-        })?;
+        let stages = Stages::compile_with(&parts.stages, &parts.source_name, parts.lookups.as_ref())
+            .map_err(|error| {
+                let advice = error.advice.clone();
+                let error = Error::new(Kind::Script, error.to_string());
+                advice.into_iter().fold(error, Error::advice)
+            })?;
         let mut sink = parts.sink_kind.sink(parts.sink.clone())?;
         let ended = self.deliver((stages, sink.as_mut()), (listener, backoff), suspects, fallback).await;
         // A sink that failed is closed as well as it can be; the first error is the one that counts.

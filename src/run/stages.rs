@@ -14,7 +14,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::error::{Error, Kind};
-use crate::hook::{CompiledHook, Facts, HookError, HookKind, Projection, ProjectionError, compile};
+use crate::hook::{
+    CompiledHook, Facts, HookError, HookKind, Lookups, Projection, ProjectionError, compile_with,
+};
 use crate::model::block::Op;
 use crate::model::change::Change;
 use crate::model::position::Seq;
@@ -69,19 +71,31 @@ impl Stages {
     /// # Errors
     /// The first mistake in a hook.
     pub fn compile(plans: &[StagePlan], source_name: &str) -> Result<Stages, HookError> {
+        Stages::compile_with(plans, source_name, None)
+    }
+
+    /// Compiles stages whose hooks look rows up in these tables.
+    ///
+    /// # Errors
+    /// As [`compile`](Self::compile).
+    pub fn compile_with(
+        plans: &[StagePlan],
+        source_name: &str,
+        lookups: Option<&Arc<Lookups>>,
+    ) -> Result<Stages, HookError> {
         let mut stages = Vec::with_capacity(plans.len());
         let mut old_rows_wanted = false;
         // Back to front, as a map must know what comes after it.
         for plan in plans.iter().rev() {
             stages.push(match plan {
                 StagePlan::Filter(hook) => {
-                    let mut hook = compile(hook, HookKind::Filter)?;
+                    let mut hook = compile_with(hook, HookKind::Filter, lookups.cloned())?;
                     hook.set_source(source_name);
                     old_rows_wanted = true;
                     Stage::Filter(hook)
                 }
                 StagePlan::Map(hook) => {
-                    let mut hook = compile(hook, HookKind::Map)?;
+                    let mut hook = compile_with(hook, HookKind::Map, lookups.cloned())?;
                     hook.set_source(source_name);
                     let later = old_rows_wanted;
                     old_rows_wanted |= hook.looks_at_change();
@@ -383,7 +397,11 @@ impl StageError {
 impl From<StageError> for Error {
     fn from(error: StageError) -> Self {
         let place = format!("{} of {} (entry {})", error.key, error.table, error.seq);
-        let made = Error::new(Kind::Data, error.cause.to_string()).context(place);
+        let kind = match &*error.cause {
+            StageCause::Hook(error) => error.kind,
+            StageCause::Columns(..) => Kind::Data,
+        };
+        let made = Error::new(kind, error.cause.to_string()).context(place);
         match error.advice() {
             Some(advice) => made.advice(advice.to_owned()),
             None => made,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use lode::check::{Input, SecretsPolicy, Source};
+use lode::check::{Input, Source};
 use lode::engine::Engine;
 use lode::engine::registry::Registry;
 use lode::engine::status::{MineStatus, RouteStatus, Status};
@@ -107,9 +107,7 @@ impl World {
         let text = |name: &str, text: &str| Source::Text { name: name.into(), text: text.into() };
         let checked = engine.load(&Input {
             scripts: vec![text("connections", connections), text("script", script)],
-            sets: Vec::new(),
-            secrets: SecretsPolicy::Required,
-            base_dir: self.dir.path().into(),
+            ..Input::new(self.dir.path())
         });
         let model = checked.model.unwrap_or_else(|| panic!("{:#?}\nin: {script}", checked.diagnostics));
         engine.plan(&model)

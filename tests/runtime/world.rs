@@ -132,6 +132,7 @@ impl Life {
             state_dir: PathBuf::new(),
         };
         let parts = RouteParts {
+            lookups: None,
             pipeline: name.into(),
             source_name: "shop".into(),
             tables,

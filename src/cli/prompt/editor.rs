@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use console::{Term, measure_text_width, truncate_str};
-use lode::check::Kinds;
+use lode::check::{Kinds, masked};
 use lode::engine::registry::Registry;
 use lode::error::{Error, Kind, Result};
 use lode::lang::parse::is_line_unfinished;
@@ -85,8 +85,11 @@ impl LineEditor {
     /// `Environment` when the terminal cannot be used any more.
     pub fn line(&mut self, prompt: &str) -> Result<Typed> {
         let typed = self.read(prompt, false)?;
+        let kinds = self.editor.helper().map(|helper| &helper.kinds);
         if let Typed::Line(line) = &typed
             && !line.trim().is_empty()
+            // A password that is typed does not stay in a file.
+            && kinds.is_none_or(|kinds| masked(line, kinds) == *line)
             && self.editor.add_history_entry(line.as_str()).unwrap_or(false)
             && let Some(path) = &self.history
         {

@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 
 use super::side::Side;
 use super::{Session, is_interactive};
-use crate::cli::observe::Metrics;
+use crate::cli::observe::{self, Metrics};
 use crate::cli::process::{self, listen};
 use crate::cli::run::{self, DRAIN, Stop};
 use crate::cli::screen::Screen;
@@ -54,7 +54,7 @@ pub fn repl(repl: Repl) -> Result<ExitCode> {
     let input: Input = input(&repl.script, SecretsPolicy::Required)?;
     let checked = engine.load(&input);
     if !input.scripts.is_empty() {
-        engine.remember(input);
+        engine.remember(input.as_read(&checked));
     }
     let Some(model) = show(&checked) else { return Ok(ExitCode::from(exit::SCRIPT)) };
     let plan = engine.plan(model);
@@ -70,7 +70,7 @@ async fn run(engine: &Arc<Engine>, plan: Plan, repl: &Repl, runtime: Handle) -> 
     let started = Instant::now();
     let (sender, lines) = sync_channel(LINES_MAX);
     let screen = Screen::above_prompt(sender);
-    screen.listen_to_logs();
+    let _traces = observe::listen(&screen)?;
     // Commands of others are answered from now on, too.
     let _socket = Socket::open(engine, &repl.data)?;
     let note = |at: &str| screen.print(&format!("{at}\n"));

@@ -183,6 +183,7 @@ impl ActingHook {
     ///
     /// # Errors
     /// When the code fails, exceeds a limit, or does not catch an error of the host.
+    #[tracing::instrument(name = "hook", level = "trace", target = "lode::spans", skip_all)]
     pub fn run(&mut self, facts: &ActFacts, host: &Arc<dyn Host>) -> Result<(), HookError> {
         let mut scope = self.scope(facts);
         self.exchange.begin(host);
@@ -194,7 +195,7 @@ impl ActingHook {
             Ok(Ok(_)) => return Ok(()),
             Ok(Err(error)) => match self.places.explain(*error) {
                 Ok(error) => return Err(error),
-                Err(Ended::Skipped) => return Ok(()),
+                Err(Ended::Skipped | Ended::Outside) => return Ok(()),
                 Err(Ended::OutOfTime) => {
                     Problem::new(format!("the hook computed longer than {TIME_MAX_MS} ms in one run"))
                         .advice("look for a loop that does not end")

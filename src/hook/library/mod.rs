@@ -192,6 +192,7 @@ const ROWS: &[Function] = table! { Rows:
     "emit", "emit(row)", "Adds a row of the same operation before the row itself.", "for part in 1..3 { let copy = row; copy.part = part; emit(copy); }" => "";
     "remove", "row.remove(column)", "Takes a column out of the row, and gives its value.", "row.remove(\"note\");" => "";
     "contains", "row.contains(column)", "Whether the row has the column, with a value or NULL.", "if row.contains(\"note\") { row.note = (); }" => "";
+    "lookup", "lookup(\"connection.table\", key)\nlookup(\"connection.table\", \"column\", key)", "The row of another table with this key, as an object map; `()` where there is none. It is remembered for the connection's `lookup_ttl`, and so may be that old.", "let found = lookup(\"dim.customers\", row.id); if found != () { row.note = found.name; }" => "";
     "keys", "row.keys()", "The names of the row's columns.", "for name in row.keys() { if row[name] == \"\" { row[name] = (); } }" => "";
 };
 

@@ -293,8 +293,18 @@ impl<'t> Builder<'t> {
         let word = parts.next()?;
         let verb = Spanned::new(Verb::find(word.as_str())?, self.span(&word));
         let mut arguments = Vec::new();
-        while let Some(pair) = parts.next_if(&[Rule::argument, Rule::pipeline_word, Rule::about_word]) {
+        while let Some(pair) = parts.next_if(&[
+            Rule::argument,
+            Rule::pipeline_word,
+            Rule::about_word,
+            Rule::removed_word,
+            Rule::removed_name,
+        ]) {
             let span = self.span(&pair);
+            if pair.as_rule() == Rule::removed_name {
+                arguments.push(Spanned::new(Argument::Text(pair.as_str().trim().to_owned()), span));
+                continue;
+            }
             if pair.as_rule() != Rule::argument {
                 arguments.push(Spanned::new(Argument::Word(pair.as_str().to_owned()), span));
                 continue;

@@ -55,7 +55,10 @@ pub fn parse_line(source: SourceId, text: &str) -> (Option<Spanned<Command>>, Ve
     };
     let mut builder = Builder::new(source, 0, text, &[]);
     let command = pairs.flat_map(Pair::into_inner).find(|pair| {
-        matches!(pair.as_rule(), Rule::about | Rule::shown | Rule::looked | Rule::command | Rule::asked)
+        matches!(
+            pair.as_rule(),
+            Rule::about | Rule::removed | Rule::shown | Rule::looked | Rule::command | Rule::asked
+        )
     });
     let command = command.and_then(|pair| {
         let span = builder.span(&pair);
@@ -83,12 +86,21 @@ pub fn is_unfinished(text: &str) -> bool {
     })
 }
 
-/// Whether a command breaks off within brackets or braces, so that a prompt should ask for another line. A blank line ends
-/// it, whatever is open.
+/// Whether a text begins with a statement, not with a command.
+pub fn is_statement(text: &str) -> bool {
+    let first = wrong::word_at(text, wrong::blanks_and_comments(text));
+    first == "[" || wrong::STATEMENT_WORDS.contains(&first)
+}
+
+/// Whether a command breaks off within brackets or braces, or a statement anywhere, so that a prompt should ask for another
+/// line. A blank line ends it, whatever is open.
 pub fn is_line_unfinished(text: &str) -> bool {
     let last = text.rsplit('\n').next().unwrap_or_default();
     if text.contains('\n') && last.trim().is_empty() {
         return false;
+    }
+    if is_statement(text) {
+        return is_unfinished(text);
     }
     let (_, findings) = parse_line(SourceId::default(), text);
     findings.iter().any(|finding| matches!(finding.code, Code::E0103 | Code::E0109))

@@ -39,7 +39,10 @@ pub(super) fn is_sign(rule: Rule) -> bool {
     let kind = kind(rule);
     matches!(kind, Kind::Sign | Kind::Hidden)
         || (matches!(kind, Kind::Keyword)
-            && !matches!(rule, Rule::verb | Rule::asked_verb | Rule::look_verb | Rule::about_verb))
+            && !matches!(
+                rule,
+                Rule::verb | Rule::asked_verb | Rule::look_verb | Rule::about_verb | Rule::remove_verb
+            ))
 }
 
 /// A place where the grammar did not know how to go on.
@@ -184,8 +187,10 @@ impl<'t> Failure<'t> {
         let finding = self.finding(Code::E0104, self.at, format!("no command begins with `{found}`"));
         let verbs = || Verb::ALL.iter().map(|verb| verb.as_str());
         if STATEMENT_WORDS.contains(&found) {
-            let finding = finding.note("statements stand in scripts");
-            return Some(finding.help("change the script, and say `apply`"));
+            let finding = finding.note("it begins a statement");
+            return Some(
+                finding.help("statements stand in scripts, or are typed by themselves at the prompt"),
+            );
         }
         Some(match did_you_mean(found, verbs()) {
             Some(verb) => {
@@ -430,7 +435,7 @@ fn names(rule: Rule) -> (Kind, &'static str) {
         Rule::open_call => (Sign, "`(`"),
         Rule::close_call => (Sign, "`)`"),
         Rule::verb => (Keyword, "a control verb such as `pause`"),
-        Rule::asked_verb | Rule::look_verb | Rule::about_verb => (Keyword, ""),
+        Rule::asked_verb | Rule::look_verb | Rule::about_verb | Rule::remove_verb => (Keyword, ""),
         Rule::statement_start => (Thing, "the next statement"),
         Rule::EOI => (Hidden, ""),
         Rule::COMMENT | Rule::WHITESPACE => (Hidden, ""),
@@ -477,6 +482,7 @@ fn names(rule: Rule) -> (Kind, &'static str) {
         Rule::asked | Rule::looked | Rule::shown | Rule::pipeline_word | Rule::about | Rule::about_word => {
             (Thing, "")
         }
+        Rule::removed | Rule::removed_word | Rule::removed_name => (Thing, ""),
         Rule::assigned => (Thing, "`=`"),
         Rule::argument => (Thing, "what the command acts on"),
         Rule::block => (Thing, "settings in braces"),

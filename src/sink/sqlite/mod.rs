@@ -27,6 +27,7 @@ use self::writer::Writer;
 use super::settings::{self, TableOptions};
 use super::target::TableTemplate;
 use super::{Durable, Sink, SinkKind, SinkRoute, Written, cursor_row};
+use crate::client::lookup;
 use crate::error::{Error, Kind, Result};
 use crate::model::change::Batch;
 use crate::model::connection::Endpoint;
@@ -37,12 +38,17 @@ use crate::model::spec::{SettingSpec, SettingType, SinkSpec, TargetSpec};
 pub const SPEC: SinkSpec = SinkSpec { target: TargetSpec::Table, settings: settings::TABLES };
 
 /// Settings of a connection.
-pub const CONNECTION: &[SettingSpec] = &[SettingSpec::new(
-    "busy_timeout",
-    SettingType::Duration,
-    Some("10s"),
-    "How long to wait for another writer of the same file.",
-)];
+pub const CONNECTION: &[SettingSpec] = &[
+    SettingSpec::new(
+        "busy_timeout",
+        SettingType::Duration,
+        Some("10s"),
+        "How long to wait for another writer of the same file.",
+    ),
+    lookup::TTL,
+    lookup::ROWS,
+    lookup::SIZE,
+];
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
