@@ -231,7 +231,7 @@ fn what_cannot_run_yet_is_an_obstacle_and_alerts_are_none() {
     let plan = build::build(&check_text(text, SecretsPolicy::Required).model.expect("the script is right"));
     let obstacles: Vec<&str> = plan.obstacles().map(|fact| fact.what.as_str()).collect();
     assert_eq!(obstacles, ["snapshot = initial"]);
-    assert_eq!(plan.not_yet.len(), 2);
+    assert_eq!(plan.not_yet.len(), 1);
 }
 
 #[test]

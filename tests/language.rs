@@ -572,10 +572,11 @@ fn any_statement() -> impl Strategy<Value = Statement> {
             prop::option::of(limit),
             prop::option::of(any_duration()),
             prop::option::of(slot(subject)),
+            any_settings(),
             any_action()
         )
-            .prop_map(|(metric, limit, hold, of, action)| {
-                Statement::Alert(Alert { metric, limit, hold, of, action })
+            .prop_map(|(metric, limit, hold, of, settings, action)| {
+                Statement::Alert(Alert { metric, limit, hold, of, settings, action })
             }),
         (when, any_action()).prop_map(|(when, action)| Statement::Schedule(Schedule { when, action })),
         (any_text(), slot(any_name()), prop::collection::vec(step, 0..4))

@@ -13,6 +13,8 @@ mod servers;
 #[path = "live/world.rs"]
 mod world;
 
+#[path = "live/alerts.rs"]
+mod alerts;
 #[path = "live/cases.rs"]
 mod cases;
 #[path = "live/direct.rs"]

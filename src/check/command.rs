@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::model::Subject;
-use super::written::{name_text, place_text, subject_text};
+use super::model::{Measure, Subject};
+use super::written::{measure_text, name_text, place_text, subject_text};
 use crate::lang::print::quote;
 use crate::lang::verb::Verb;
 use crate::model::connection::{Connection, Endpoint};
@@ -100,6 +101,26 @@ pub enum Command {
         /// How many, at the most.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         count: Option<u64>,
+    },
+    /// What fires, what is muted, what was told last.
+    Alerts,
+    /// Has alerts tell nobody.
+    Mute {
+        /// Which: `lag of sales`, `lag`, `sales`, `all`.
+        name: String,
+        /// For how long; without it until `unmute`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        time: Option<Duration>,
+    },
+    /// Has muted alerts tell again.
+    Unmute {
+        /// As they were muted, or `all`.
+        name: String,
+    },
+    /// Has alerts that fire tell no more until they are resolved.
+    Ack {
+        /// Which.
+        name: String,
     },
     /// How commands are written.
     Help {
@@ -211,6 +232,10 @@ impl Command {
             Command::Apply { .. } => Verb::Apply,
             Command::Diff { .. } => Verb::Diff,
             Command::Audit { .. } => Verb::Audit,
+            Command::Alerts => Verb::Alerts,
+            Command::Mute { .. } => Verb::Mute,
+            Command::Unmute { .. } => Verb::Unmute,
+            Command::Ack { .. } => Verb::Ack,
             Command::Help { .. } => Verb::Help,
             Command::Explain { .. } => Verb::Explain,
             Command::Peek { .. } => Verb::Peek,
@@ -231,6 +256,9 @@ impl Command {
                 | Command::Rewind { .. }
                 | Command::Skip { .. }
                 | Command::Apply { .. }
+                | Command::Mute { .. }
+                | Command::Unmute { .. }
+                | Command::Ack { .. }
         )
     }
 }
@@ -243,7 +271,13 @@ impl fmt::Display for Command {
             of.iter().try_for_each(|subject| write!(f, " {}", subject_text(subject)))
         };
         match self {
-            Command::Mines | Command::Pipelines => Ok(()),
+            Command::Mines | Command::Pipelines | Command::Alerts => Ok(()),
+            Command::Mute { name, time } => {
+                write!(f, " {}", alert_text(name))?;
+                let time = time.map(|time| measure_text(Measure::Time(time)));
+                time.map_or(Ok(()), |time| write!(f, " for {time}"))
+            }
+            Command::Unmute { name } | Command::Ack { name } => write!(f, " {}", alert_text(name)),
             Command::Status { of } => subjects(f, of.as_slice()),
             Command::Tail { look } => look.fmt(f),
             Command::Peek { look, limit } => {
@@ -286,6 +320,12 @@ impl fmt::Display for Command {
             | Command::Help { about: None } => Ok(()),
         }
     }
+}
+
+/// The name of an alert as it is typed: in quotes where it would not be read again otherwise.
+fn alert_text(name: &str) -> String {
+    let plain = |letter: char| letter.is_alphanumeric() || "_. ".contains(letter);
+    if name.chars().all(plain) && !name.starts_with(char::is_numeric) { name.to_owned() } else { quote(name) }
 }
 
 impl Look {

@@ -1,4 +1,4 @@
-//! Alerts, schedules, tests and control verbs. Their names and values are checked; this version does not run them.
+//! Alerts, schedules, tests and control verbs: their names and values.
 
 use super::Checker;
 use super::command::{Command, Known, KnownMine, there_are};
@@ -6,9 +6,12 @@ use super::connections::{Connections, Declared, Role};
 use super::cron::Cron;
 use super::hooks::HookUse;
 use super::mining::Mines;
-use super::model::{Action, Alert, Measure, Metric, MetricUnit, Pipeline, Schedule, Subject, When};
+use super::model::{Action, Alert, Bearer, Measure, Metric, MetricUnit, Pipeline, Schedule, Subject, When};
 use super::names::Names;
+use super::settings::Owner;
+use super::specs::ALERT;
 use super::testing::Test;
+use super::written::subject_text;
 use crate::hook::act::Occasion;
 use crate::lang::ast::{self, Slot, Statement, Value, Verb};
 use crate::lang::codes::Code;
@@ -39,15 +42,15 @@ impl<'a> Checker<'a> {
         for statement in &scripts.statements {
             match &statement.node {
                 Statement::Alert(alert) => {
-                    self.left_out("alerts", "their conditions are not watched", statement.span);
-                    control.alerts.extend(self.alert(alert, &scope));
+                    control.alerts.extend(self.alert(alert, statement.span, &scope));
                 }
                 Statement::Schedule(schedule) => {
-                    self.left_out("schedules", "nothing happens at their times", statement.span);
                     control.schedules.extend(self.schedule(schedule, &scope));
                 }
                 Statement::Command(command) => {
-                    self.left_out("control verbs in scripts", "they are not carried out", statement.span);
+                    // A script says what is to be, and is applied again and again; a command happens once.
+                    let why = "give the command at the prompt or with `lode ctl`, or do it at a time: at \"0 2 * * *\" do …";
+                    self.left_out("control verbs by themselves", why, statement.span);
                     let command = ast::Spanned::new(command.clone(), statement.span);
                     control.commands.extend(self.command(&command, names, &scope.known()));
                 }
@@ -62,17 +65,49 @@ impl<'a> Checker<'a> {
         control
     }
 
-    fn alert(&mut self, alert: &ast::Alert, scope: &Scope<'_, 'a>) -> Option<Alert> {
+    fn alert(&mut self, alert: &ast::Alert, statement: Span, scope: &Scope<'_, 'a>) -> Option<Alert> {
         let metric = self.metric(&alert.metric);
         let limit = metric.map(|(metric, span)| self.limit(metric, span, alert.limit.as_ref(), scope));
         let of = match &alert.of {
             None => Some(None),
             Some(of) => self.subject_slot(of, scope).map(Some),
         };
+        let owner = Owner { what: "an alert", span: statement, connection: None };
+        let block = self.settings(scope.names, &alert.settings, &[ALERT], owner);
+        let repeat = block.settings.duration("repeat").filter(|_| block.places.contains_key("repeat"));
         let action = self.action(&alert.action, Occasion::Alert, scope);
+        if let (Some((metric, span)), Some(Some(of))) = (&metric, &of) {
+            self.fits(*metric, of, *span)?;
+        }
         // A duration that cannot be read was reported by the parser.
         let hold = alert.hold.as_ref().map_or(Some(std::time::Duration::ZERO), |hold| hold.as_duration());
-        Some(Alert { metric: metric?.0, limit: limit??, hold: hold?, of: of?, action: action? })
+        Some(Alert { metric: metric?.0, limit: limit??, hold: hold?, of: of?, repeat, action: action? })
+    }
+
+    /// Whether what is watched is something that its subject has; that it is not is reported.
+    fn fits(&mut self, metric: Metric, of: &Subject, span: Span) -> Option<()> {
+        let (fits, what) = match of {
+            Subject::Pipeline(_) => (metric.bearer() != Bearer::Mines, "a pipeline"),
+            Subject::Mine(_) => (metric.bearer() != Bearer::Pipelines, "a mine"),
+            Subject::Tables { .. } => (Metric::OF_TABLES.contains(&metric), "a table"),
+        };
+        if fits {
+            return Some(());
+        }
+        let name = metric.as_str();
+        let whose = match metric.bearer() {
+            Bearer::Mines => "mines",
+            Bearer::Pipelines => "pipelines",
+            Bearer::Both => "pipelines and mines",
+        };
+        let what = format!("`{name}` is watched of {whose}, and `{}` is {what}", subject_text(of));
+        let finding = Diagnostic::new(Code::E0506, span, what);
+        let of_tables: Vec<_> = Metric::OF_TABLES.iter().map(|metric| metric.as_str()).collect();
+        self.report(match of {
+            Subject::Tables { .. } => finding.help(format!("of tables there are {}", of_tables.join(", "))),
+            _ => finding.help(format!("name one of the {whose}, or leave `of` out")),
+        });
+        None
     }
 
     pub(super) fn metric(&mut self, slot: &Slot<ast::Name>) -> Option<(Metric, Span)> {

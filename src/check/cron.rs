@@ -1,8 +1,10 @@
 //! Times of day in the five fields of cron.
 
 /// Minutes at which a schedule runs, from `minute hour day month weekday`. Each field is a set of bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cron {
+    /// As it is written.
+    pub text: String,
     /// Minutes 0 to 59.
     pub minutes: u64,
     /// Hours 0 to 23.
@@ -49,7 +51,7 @@ impl Cron {
         // Sunday may be written 0 or 7.
         let weekdays = (weekdays | weekdays >> 7) & 0x7f;
         let either_day = !words[2].starts_with('*') && !words[4].starts_with('*');
-        Ok(Cron { minutes, hours, days, months, weekdays, either_day })
+        Ok(Cron { text: words.join(" "), minutes, hours, days, months, weekdays, either_day })
     }
 }
 

@@ -179,6 +179,8 @@ impl Checker<'_> {
                     return None;
                 }
             },
+            Verb::Alerts => Command::Alerts,
+            Verb::Mute | Verb::Unmute | Verb::Ack => return self.quiet(reading),
             Verb::Help => Command::Help { about: reading.next().map(argument_text) },
             Verb::Explain => match reading.next() {
                 Some(argument) => Command::Explain { word: argument_text(argument) },
@@ -193,6 +195,42 @@ impl Checker<'_> {
                 Command::Peek { look, limit }
             }
             Verb::Tail => Command::Tail { look: self.look(reading)?.0 },
+        })
+    }
+
+    /// `mute lag of sales for 1h`: whether there is such an alert is known only where it is watched.
+    fn quiet(&mut self, reading: &mut Reading<'_>) -> Option<Command> {
+        let (mut words, mut time) = (Vec::new(), None);
+        let span = reading.verb.span;
+        while let Some(argument) = reading.next() {
+            match &argument.node {
+                Argument::Word(word) if word == "for" && reading.verb.node == Verb::Mute => {
+                    time = match reading.next().map(|next| &next.node) {
+                        Some(Argument::Number(number)) => number.as_duration(),
+                        _ => None,
+                    };
+                    if time.is_none_or(|time| time.is_zero()) {
+                        self.report(reading.not_whole(argument.span, "`for` takes a duration".to_owned()));
+                        return None;
+                    }
+                }
+                Argument::Hole | Argument::Number(_) | Argument::Call(_) => {
+                    self.report(reading.not_whole(argument.span, "this is no name of an alert".to_owned()));
+                    return None;
+                }
+                _ => words.push(argument_text(argument)),
+            }
+        }
+        let name = words.join(" ");
+        if name.is_empty() {
+            let what = format!("`{}` does not say which alert", reading.verb.as_str());
+            self.report(reading.not_whole(span, what));
+            return None;
+        }
+        Some(match reading.verb.node {
+            Verb::Mute => Command::Mute { name, time },
+            Verb::Unmute => Command::Unmute { name },
+            _ => Command::Ack { name },
         })
     }
 

@@ -54,7 +54,7 @@ use model::NotYet;
 use names::Names;
 
 /// The kinds of connections by which hooks send.
-const SENDING: [&str; 2] = ["smtp", "webhook"];
+pub const SENDING: [&str; 2] = ["smtp", "webhook"];
 
 /// After so many findings further ones are left out: they would hardly say anything new.
 pub const FINDINGS_MAX: usize = 500;

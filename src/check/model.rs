@@ -1,6 +1,7 @@
 //! What scripts say, checked: the step between the tree and the plan.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::command::Command;
 use super::cron::Cron;
 use super::testing::Test;
+use super::written::{measure_text, subject_text};
 use crate::lang::ast::Comparison;
 use crate::model::connection::Connection;
 use crate::model::hook::Hook;
@@ -154,7 +156,7 @@ pub struct Sink {
 /// `on condition for 2m of name do …`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Alert {
-    /// What is watched.
+    /// What is watched; [`Metric::Alert`] takes the place of what ready alerts do.
     pub metric: Metric,
     /// What it is compared with; `None` for a metric that is a yes or no.
     pub limit: Option<(Comparison, Measure)>,
@@ -162,12 +164,38 @@ pub struct Alert {
     pub hold: Duration,
     /// Whom it concerns; `None` is everything.
     pub of: Option<Subject>,
+    /// How often it is told again while it lasts, where the statement says; zero is never.
+    pub repeat: Option<Duration>,
     /// What is done.
     pub action: Action,
 }
 
+impl Alert {
+    /// Its condition as scripts write it: `lag > 30s for 2m of sales`.
+    pub fn condition(&self) -> String {
+        condition(self.metric, self.limit, self.hold, self.of.as_ref())
+    }
+}
+
+/// A condition as scripts write it.
+pub fn condition(
+    metric: Metric,
+    limit: Option<(Comparison, Measure)>,
+    hold: Duration,
+    of: Option<&Subject>,
+) -> String {
+    let mut text = metric.as_str().to_owned();
+    if let Some((comparison, limit)) = limit {
+        text += &format!(" {} {}", comparison.as_str(), measure_text(limit));
+    }
+    if !hold.is_zero() {
+        text += &format!(" for {}", measure_text(Measure::Time(hold)));
+    }
+    of.map_or(text.clone(), |of| format!("{text} of {}", subject_text(of)))
+}
+
 macro_rules! metrics {
-    ($($(#[$doc:meta])* $variant:ident = $text:literal, $unit:ident;)*) => {
+    ($($(#[$doc:meta])* $variant:ident = $text:literal, $unit:ident, $of:ident;)*) => {
         /// What can be watched.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Metric {
@@ -187,31 +215,61 @@ macro_rules! metrics {
             pub fn unit(self) -> MetricUnit {
                 match self { $(Metric::$variant => MetricUnit::$unit,)* }
             }
+
+            /// What tables have, too.
+            pub const OF_TABLES: &[Metric] =
+                &[Metric::Rps, Metric::Gap, Metric::Stopped, Metric::BigTransaction];
+
+            /// Who has it.
+            pub fn bearer(self) -> Bearer {
+                match self { $(Metric::$variant => Bearer::$of,)* }
+            }
         }
     };
 }
 
 metrics! {
     /// How far behind the source a pipeline or mine is.
-    Lag = "lag", Time;
+    Lag = "lag", Time, Both;
     /// Rows per second.
-    Rps = "rps", Count;
+    Rps = "rps", Count, Both;
     /// A pipeline or mine failed.
-    Error = "error", YesNo;
+    Error = "error", YesNo, Both;
     /// Attempts since the last success.
-    Retries = "retries", Count;
+    Retries = "retries", Count, Both;
     /// A pipeline waits for its mine.
-    Waiting = "waiting", YesNo;
+    Waiting = "waiting", YesNo, Both;
     /// How long it takes until history that a pipeline still needs is lost.
-    Horizon = "horizon", Time;
+    Horizon = "horizon", Time, Both;
     /// Size of a log.
-    StoreSize = "store_size", Size;
+    StoreSize = "store_size", Size, Mines;
     /// History is missing.
-    Gap = "gap", YesNo;
+    Gap = "gap", YesNo, Both;
     /// A pipeline or mine is stopped.
-    Stopped = "stopped", YesNo;
-    /// Rows of the transaction that is being read.
-    BigTransaction = "big_transaction", Count;
+    Stopped = "stopped", YesNo, Both;
+    /// Rows of the transaction that is being read, once it is larger than a block of the log.
+    BigTransaction = "big_transaction", Count, Mines;
+    /// For how long nothing has come from the source, not even a heartbeat.
+    Silent = "silent", Time, Mines;
+    /// How far the source's clock is from this machine's.
+    ClockSkew = "clock_skew", Time, Mines;
+    /// How long the sink takes for a batch.
+    SinkLatency = "sink_latency", Time, Pipelines;
+    /// The log is full, or nearly so.
+    StoreFull = "store_full", YesNo, Mines;
+    /// Any of the ready alerts.
+    Alert = "alert", YesNo, Both;
+}
+
+/// Who has a metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bearer {
+    /// Mines, and with most metrics their tables.
+    Mines,
+    /// Pipelines.
+    Pipelines,
+    /// Both.
+    Both,
 }
 
 /// What a metric is measured in.
@@ -280,4 +338,14 @@ pub enum When {
     Every(Duration),
     /// At these minutes.
     At(Cron),
+}
+
+/// As scripts write it: `every 1h`, `at "0 2 * * *"`.
+impl fmt::Display for When {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            When::Every(period) => write!(f, "every {}", measure_text(Measure::Time(*period))),
+            When::At(cron) => write!(f, "at \"{}\"", cron.text),
+        }
+    }
 }

@@ -55,6 +55,7 @@ pub const SHARE_MINING: &[SettingSpec] = &[
         None,
         "Tables that are never mined, whoever asks for them.",
     ),
+    ALERTS,
 ];
 
 /// Settings of `pipeline name { … } = …`.
@@ -95,4 +96,20 @@ pub const PIPELINE: &[SettingSpec] = &[
         Some("wait"),
         "What the pipeline does while its mine is stopped or failed: wait, or read the source itself.",
     ),
+    ALERTS,
 ];
+
+/// Settings of `on condition { … } do …`.
+pub const ALERT: &[SettingSpec] = &[SettingSpec::new(
+    "repeat",
+    SettingType::Duration,
+    Some("5m"),
+    "How often an alert is told again while it lasts, and at the soonest when it comes back; 0s tells it once.",
+)];
+
+const ALERTS: SettingSpec = SettingSpec::new(
+    "alerts",
+    SettingType::Choice(&["standard", "off"]),
+    None,
+    "Whether the ready alerts watch it, which they do not by default: error, lag, retries, a silent source, a slow sink, a stopped mine and who starves, history that is about to expire, a full store, gaps, clocks that differ.",
+);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::model::Subject;
+use super::model::{Measure, Subject};
 use crate::lang::parse::is_reserved;
 use crate::lang::print::{quotable, quote};
 use crate::model::spec::{Place, Setting, Start};
@@ -59,6 +59,15 @@ pub fn name_text(name: &str) -> String {
                 && !part.starts_with(|first: char| first.is_numeric())
         });
     if is_word && !is_reserved(name) { name.to_owned() } else { quote(name) }
+}
+
+/// What a metric is compared with.
+pub fn measure_text(measure: Measure) -> String {
+    match measure {
+        Measure::Count(number) => number.to_string(),
+        Measure::Time(duration) => duration_text(duration),
+        Measure::Size(bytes) => size_text(bytes),
+    }
 }
 
 /// The largest unit that takes the duration in whole numbers.

@@ -38,6 +38,7 @@ pub fn text(reply: &Reply, width: Option<usize>, colors: bool) -> String {
         Reply::Confirm { command, would, affected } => confirm(command, would, affected),
         Reply::Difference { diff, applied, notes } => difference(diff, *applied, notes),
         Reply::Audit { entries } => audit(entries, width),
+        Reply::Alerts { alerts } => super::alerts::text(alerts, width),
         Reply::Text { text } => text.clone(),
         Reply::Wrong { text, .. } => text.clone(),
         Reply::Failed { error, advice, .. } => error_text(error, advice.as_deref(), colors),
@@ -233,7 +234,7 @@ fn timestamp(ms: i64) -> Option<jiff::Timestamp> {
 }
 
 /// In the zone of whoever reads it.
-fn local(at: jiff::Timestamp) -> String {
+pub(super) fn local(at: jiff::Timestamp) -> String {
     at.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %:z").to_string()
 }
 
@@ -368,7 +369,13 @@ fn confirm(command: &str, would: &[String], affected: &[String]) -> String {
 
 fn difference(diff: &Diff, applied: bool, notes: &[String]) -> String {
     let mut text = String::new();
-    for (what, changed) in [("mine", &diff.mines), ("pipeline", &diff.pipelines)] {
+    let parts = [
+        ("mine", &diff.mines),
+        ("pipeline", &diff.pipelines),
+        ("alert", &diff.alerts),
+        ("schedule", &diff.schedules),
+    ];
+    for (what, changed) in parts {
         changed.iter().for_each(|changed| text.push_str(&changed_text(what, changed)));
     }
     notes.iter().for_each(|note| text.push_str(&format!("note: {note}\n")));

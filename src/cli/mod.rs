@@ -1,5 +1,6 @@
 //! The command line.
 
+mod alerts;
 mod answer;
 mod ctl;
 mod exit;

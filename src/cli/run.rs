@@ -30,6 +30,8 @@ use super::units::duration;
 
 /// What was mined may still be delivered for so long after the first Ctrl-C.
 pub const DRAIN: Duration = Duration::from_secs(10);
+/// Hooks that tell of the end of a run may take so long.
+const HOOKS: Duration = Duration::from_secs(10);
 const REFRESH: Duration = Duration::from_millis(200);
 /// The rate is counted over so long.
 const RATE_SPAN: Duration = Duration::from_secs(1);
@@ -50,6 +52,7 @@ pub async fn run(
     let started = Instant::now();
     // Commands are answered from now on; they can do little until the plan runs.
     let socket = Socket::open(engine, data_dir)?;
+    engine.watch();
     let mut progress = Progress::new(screen);
     let _metrics = metrics.open(engine, |at| progress.note(at)).await?;
     tokio::select! {
@@ -85,6 +88,7 @@ pub async fn run(
             }
         }
     }
+    engine.finish_hooks(HOOKS).await;
     socket.close();
     tokio::select! {
         () = engine.shutdown(DRAIN) => {}

@@ -121,6 +121,10 @@ impl Engine {
                 let count = count.unwrap_or(AUDIT_SHOWN).min(AUDIT_SHOWN_MAX);
                 Reply::Audit { entries: self.audit.last(count as usize)? }
             }
+            Command::Alerts => Reply::Alerts { alerts: Box::new(self.alerts()) },
+            Command::Mute { name, time } => self.mute(name, *time)?,
+            Command::Unmute { name } => self.unmute(name)?,
+            Command::Ack { name } => self.ack(name)?,
             Command::Help { about } => Reply::Text { text: help(about.as_deref(), self.registry.kinds())? },
             Command::Explain { word } => Reply::Text { text: self.explain(word)? },
             Command::Peek { look, limit } => self.answer_peek(look, *limit).await,

@@ -1,5 +1,6 @@
 //! The one door: scripts, the command line and embedding programs change what runs only through [`Engine`].
 
+pub mod alerts;
 pub mod audit;
 pub mod command;
 mod control;
@@ -30,6 +31,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, broadcast};
 use tokio::task::JoinHandle;
 
+use self::alerts::Alerts;
 use self::audit::Audit;
 use self::decisions::Decisions;
 use self::identity::part_from_twins;
@@ -63,6 +65,7 @@ pub struct Engine {
     events: Events,
     claims: Arc<Claims>,
     audit: Audit,
+    alerts: Alerts,
     /// When it was made, milliseconds since 1970 UTC.
     began_ms: i64,
     /// The scripts that run, to be read again.
@@ -108,10 +111,11 @@ impl Engine {
         let data_dir = data_dir.into();
         let store = Arc::new(Embedded::new(data_dir.join("logs"), Options::default()));
         let audit = Audit::new(data_dir.join("state"));
+        let alerts = Alerts::new(data_dir.join("state"));
         let (clock, events, claims) = (Clock::default(), Events::default(), Arc::default());
         let (input, running) = (std::sync::Mutex::default(), Arc::default());
         let began_ms = clock.now_ms();
-        Engine { registry, data_dir, store, clock, events, claims, audit, began_ms, input, running }
+        Engine { registry, data_dir, store, clock, events, claims, audit, alerts, began_ms, input, running }
     }
 
     /// Writes the logs in the data folder with other options.

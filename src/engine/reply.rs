@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::alerts::AlertsShown;
 use super::audit::AuditEntry;
 use super::decisions::{Decided, Decisions, Halted};
 use super::look::Changes;
@@ -98,6 +99,12 @@ pub enum Reply {
     Audit {
         /// The newest entries, the oldest of them first.
         entries: Vec<AuditEntry>,
+    },
+    /// To `alerts`.
+    Alerts {
+        /// What fires, what is muted, what was told.
+        #[serde(flatten)]
+        alerts: Box<AlertsShown>,
     },
     /// To `help` and `explain`.
     Text {

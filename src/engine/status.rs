@@ -182,7 +182,7 @@ fn mine<'a>(mine: &Mine, routes: impl Iterator<Item = &'a Route>, clock: &Clock)
     }
 }
 
-fn consumer(route: &Route, mine: &Mine, growth: &Growth<'_>, clock: &Clock) -> Consumer {
+pub(super) fn consumer(route: &Route, mine: &Mine, growth: &Growth<'_>, clock: &Clock) -> Consumer {
     let progress = route.progress();
     let opened = (progress.durable_next() > Seq(0)).then(|| progress.durable_next());
     let lag_ms = route.lag_ms();

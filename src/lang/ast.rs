@@ -236,6 +236,8 @@ pub struct Alert {
     pub hold: Option<Spanned<Number>>,
     /// `of name`: a pipeline, a mine, or tables.
     pub of: Option<Slot<Subject>>,
+    /// Its settings.
+    pub settings: Settings,
     /// What is done.
     pub action: Slot<Action>,
 }
@@ -286,6 +288,18 @@ impl Comparison {
             Comparison::AtMost => "<=",
             Comparison::Equal => "==",
             Comparison::NotEqual => "!=",
+        }
+    }
+
+    /// Whether it is so.
+    pub fn holds(self, left: f64, right: f64) -> bool {
+        match self {
+            Comparison::Above => left > right,
+            Comparison::AtLeast => left >= right,
+            Comparison::Below => left < right,
+            Comparison::AtMost => left <= right,
+            Comparison::Equal => left == right,
+            Comparison::NotEqual => left != right,
         }
     }
 }

@@ -47,6 +47,10 @@ verbs! {
     Apply = "apply", "apply\napply \"FILE\"", "Makes what runs equal to a script: the one that runs, read again, or another.";
     Diff = "diff", "diff\ndiff \"FILE\"", "Shows what `apply` would change, and changes nothing.";
     Audit = "audit", "audit\naudit COUNT", "Lists the last commands that changed something: when, by which door, how they went.";
+    Alerts = "alerts", "alerts", "Says which alerts fire, which are muted, and what was told last.";
+    Mute = "mute", "mute lag of sales for 1h\nmute lag\nmute sales\nmute all", "Has alerts tell nobody, for a while or until `unmute`; they go on being watched.";
+    Unmute = "unmute", "unmute lag of sales\nunmute all", "Has muted alerts tell again; what still fires is told at once.";
+    Ack = "ack", "ack lag of sales\nack sales", "Has alerts that fire tell no more until they are resolved.";
     Help = "help", "help\nhelp VERB\nhelp SETTING", "Says how commands are written, and what settings mean.";
     Explain = "explain", "explain E0203\nexplain mysql", "Prints the page of a code, or the settings of a kind.";
     Peek = "peek", "peek shop.orders\npeek shop.orders limit 5\npeek PIPELINE from \"2026-01-31T08:00:00Z\"\npeek shop.orders where { row.qty > 3 }", "Shows the newest changes in a mine's log, or those from a place on.";

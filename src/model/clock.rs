@@ -30,6 +30,11 @@ impl Clock {
         (self.now_ms)()
     }
 
+    /// The zone whose days are counted.
+    pub fn zone(&self) -> &TimeZone {
+        &self.zone
+    }
+
     /// The name of the zone whose days are counted: `Europe/Berlin`; `local` where the machine's zone has no name.
     pub fn zone_name(&self) -> &str {
         if self.zone == TimeZone::UTC { "UTC" } else { self.zone.iana_name().unwrap_or("local") }

@@ -15,7 +15,14 @@ pub fn build(model: &Model) -> Plan {
         .iter()
         .map(|pipeline| (pipeline.name.clone(), Arc::new(pipeline_plan(pipeline, &mines))))
         .collect();
-    Plan { connections: model.connections.clone(), mines, pipelines, not_yet: model.not_yet.clone() }
+    Plan {
+        connections: model.connections.clone(),
+        mines,
+        pipelines,
+        alerts: model.alerts.clone(),
+        schedules: model.schedules.clone(),
+        not_yet: model.not_yet.clone(),
+    }
 }
 
 fn mine_plan(mine: &Mine) -> MinePlan {

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::show::{place, stage_text, table_names};
+use super::show::{action_text, place, stage_text, table_names};
 use super::{MinePlan, PipelinePlan, Plan, Through};
-use crate::check::written::setting_text;
+use crate::check::model::{Alert, Measure, Schedule};
+use crate::check::written::{measure_text, setting_text};
 use crate::model::connection::Connection;
 use crate::model::spec::Settings;
 
@@ -17,6 +18,12 @@ pub struct Diff {
     pub mines: Vec<Changed>,
     /// Pipelines that differ, by name.
     pub pipelines: Vec<Changed>,
+    /// Alerts that differ, by condition.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alerts: Vec<Changed>,
+    /// Schedules that differ, by time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schedules: Vec<Changed>,
 }
 
 /// Something that differs.
@@ -57,6 +64,10 @@ impl Diff {
         Diff {
             mines: compare(&running.mines, &wanted.mines, |mine| mine_parts(mine)),
             pipelines: compare(&running.pipelines, &wanted.pipelines, |pipeline| pipeline_parts(pipeline)),
+            alerts: compare(&alerts(running), &alerts(wanted), |alert| alert_parts(alert)),
+            schedules: compare(&schedules(running), &schedules(wanted), |schedule| {
+                BTreeMap::from([("do".to_owned(), action_text(&schedule.action))])
+            }),
         }
     }
 
@@ -71,14 +82,16 @@ impl Diff {
             format!("{sign} {what} {}", changed.name)
         };
         let mines = self.mines.iter().map(|changed| line("mine", changed));
-        let lines: Vec<_> =
-            mines.chain(self.pipelines.iter().map(|changed| line("pipeline", changed))).collect();
+        let pipelines = self.pipelines.iter().map(|changed| line("pipeline", changed));
+        let alerts = self.alerts.iter().map(|changed| line("alert", changed));
+        let schedules = self.schedules.iter().map(|changed| line("schedule", changed));
+        let lines: Vec<_> = mines.chain(pipelines).chain(alerts).chain(schedules).collect();
         if lines.is_empty() { "nothing differed".to_owned() } else { lines.join(", ") }
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.mines.is_empty() && self.pipelines.is_empty()
+        [&self.mines, &self.pipelines, &self.alerts, &self.schedules].iter().all(|part| part.is_empty())
     }
 }
 
@@ -108,6 +121,33 @@ fn details(from: &BTreeMap<String, String>, to: &BTreeMap<String, String>) -> Ve
         return vec![Detail { part: "a secret or a hook's file".to_owned(), from: None, to: None }];
     }
     details
+}
+
+/// By condition; several of the same condition are numbered.
+fn alerts(plan: &Plan) -> BTreeMap<String, &Alert> {
+    numbered(plan.alerts.iter().map(|alert| (alert.condition(), alert)))
+}
+
+fn schedules(plan: &Plan) -> BTreeMap<String, &Schedule> {
+    numbered(plan.schedules.iter().map(|schedule| (schedule.when.to_string(), schedule)))
+}
+
+fn numbered<T>(items: impl Iterator<Item = (String, T)>) -> BTreeMap<String, T> {
+    let mut named = BTreeMap::new();
+    for (name, item) in items {
+        let again = (2..).map(|number| format!("{name} #{number}"));
+        let free = std::iter::once(name.clone()).chain(again).find(|name| !named.contains_key(name));
+        named.insert(free.unwrap_or(name), item);
+    }
+    named
+}
+
+fn alert_parts(alert: &Alert) -> BTreeMap<String, String> {
+    let mut parts = BTreeMap::from([("do".to_owned(), action_text(&alert.action))]);
+    if let Some(repeat) = alert.repeat {
+        parts.insert("repeat".to_owned(), measure_text(Measure::Time(repeat)));
+    }
+    parts
 }
 
 fn mine_parts(mine: &MinePlan) -> BTreeMap<String, String> {

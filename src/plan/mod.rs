@@ -11,7 +11,7 @@ pub mod show;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::check::model::NotYet;
+use crate::check::model::{Alert, NotYet, Schedule};
 use crate::model::connection::Connection;
 use crate::model::hook::Hook;
 use crate::model::spec::{Settings, Start};
@@ -26,6 +26,10 @@ pub struct Plan {
     pub mines: BTreeMap<String, Arc<MinePlan>>,
     /// Pipelines by name.
     pub pipelines: BTreeMap<String, Arc<PipelinePlan>>,
+    /// What is watched, in the order of the scripts.
+    pub alerts: Vec<Alert>,
+    /// What happens at which times, in the order of the scripts.
+    pub schedules: Vec<Schedule>,
     /// What the scripts ask for and this version cannot do yet.
     pub not_yet: Vec<NotYet>,
 }

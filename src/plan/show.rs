@@ -5,7 +5,8 @@ use std::fmt::Write;
 use serde_json::{Map, Value, json};
 
 use super::{InputPlan, MinePlan, PipelinePlan, Plan, RoutePlan, StagePlan, Through};
-use crate::check::written::setting_text;
+use crate::check::model::{Action, Alert, Measure};
+use crate::check::written::{measure_text, setting_text};
 use crate::model::connection::{Connection, Endpoint};
 use crate::model::hook::{Hook, HookCode};
 use crate::model::spec::{Setting, Settings};
@@ -26,6 +27,11 @@ pub fn tree(plan: &Plan) -> String {
         }
     }
     roots.extend(plan.pipelines.values().map(|pipeline| pipeline_node(pipeline)));
+    roots.extend(plan.alerts.iter().map(alert_node));
+    roots.extend(plan.schedules.iter().map(|schedule| Node {
+        text: schedule.when.to_string(),
+        children: vec![action_node(&schedule.action)],
+    }));
     if !plan.not_yet.is_empty() {
         let facts = plan.not_yet.iter().map(|fact| {
             let consequence = if fact.refuses_run { "refuses to run" } else { "runs without it" };
@@ -55,6 +61,19 @@ pub fn to_json(plan: &Plan) -> String {
         plan.mines.iter().map(|(name, mine)| (name.clone(), mine_json(mine))).collect();
     let pipelines: Map<String, Value> =
         plan.pipelines.iter().map(|(name, pipeline)| (name.clone(), pipeline_json(pipeline))).collect();
+    let alerts: Vec<Value> = plan
+        .alerts
+        .iter()
+        .map(|alert| {
+            let repeat = alert.repeat.map(|repeat| measure_text(Measure::Time(repeat)));
+            json!({ "on": alert.condition(), "repeat": repeat, "do": action_text(&alert.action) })
+        })
+        .collect();
+    let schedules: Vec<Value> = plan
+        .schedules
+        .iter()
+        .map(|schedule| json!({ "when": schedule.when.to_string(), "do": action_text(&schedule.action) }))
+        .collect();
     let not_yet: Vec<Value> = plan
         .not_yet
         .iter()
@@ -64,6 +83,8 @@ pub fn to_json(plan: &Plan) -> String {
         "connections": connections,
         "mines": mines,
         "pipelines": pipelines,
+        "alerts": alerts,
+        "schedules": schedules,
         "not_yet": not_yet,
     });
     format!("{whole:#}")
@@ -86,6 +107,26 @@ impl Node {
             child.write_children(&format!("{indent}{}", if last { "   " } else { "│  " }), out);
         }
     }
+}
+
+fn alert_node(alert: &Alert) -> Node {
+    let mut children = Vec::new();
+    if let Some(repeat) = alert.repeat {
+        children.push(Node::leaf(format!("repeat {}", measure_text(Measure::Time(repeat)))));
+    }
+    children.push(action_node(&alert.action));
+    Node { text: format!("on {}", alert.condition()), children }
+}
+
+pub(super) fn action_text(action: &Action) -> String {
+    match action {
+        Action::Hook(hook) => code_text(hook),
+        Action::Command(command) => command.to_string(),
+    }
+}
+
+fn action_node(action: &Action) -> Node {
+    Node::leaf(format!("do {}", action_text(action)))
 }
 
 fn mine_node(plan: &Plan, name: &str, mine: &MinePlan) -> Node {

@@ -501,7 +501,9 @@ impl<'a> Delivery<'a> {
     async fn write(&mut self, batch: Batch, upto: u64) -> Result<()> {
         let changes = batch.changes.len() as u64;
         let began = Instant::now();
+        let writing = self.route.progress().writes();
         let written = write(self.sink, batch).await;
+        drop(writing);
         let time = began.elapsed();
         self.writing += time;
         let written = match written {

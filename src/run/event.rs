@@ -10,7 +10,7 @@ pub const FAILURES: &str = "lode::failure";
 const WAITING_MAX: usize = 1024;
 
 /// One thing that happened.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     /// A mine does something else than before.
@@ -33,6 +33,27 @@ pub enum Event {
     Aside {
         /// The pipeline.
         pipeline: String,
+        /// Why.
+        error: String,
+    },
+    /// A transaction too large for one block is being read; told each time that it has become twice as large.
+    Transaction {
+        /// The mine.
+        mine: String,
+        /// Its changes so far.
+        rows: u64,
+    },
+    /// An alert fires, still fires, or is resolved.
+    Alert(super::alert::Told),
+    /// A hook tells people something.
+    Notice {
+        /// What.
+        text: String,
+    },
+    /// A hook that acts has failed, or was not run.
+    Hook {
+        /// For what it was to run: `lag of sales`, `every 1h`.
+        name: String,
         /// Why.
         error: String,
     },

@@ -22,7 +22,7 @@ use super::session::Ended;
 use super::signal::{Listener, Wish};
 use super::turn::Turns;
 use crate::error::{Error, Kind, Result};
-use crate::model::block::{self, Block, BlockBuilder, Commit, Count};
+use crate::model::block::{self, Block, BlockBuilder, Commit, Count, SchemaBook};
 use crate::model::clock::Clock;
 use crate::model::coverage::Coverage;
 use crate::model::position::Seq;
@@ -30,6 +30,9 @@ use crate::model::spec::Start;
 use crate::model::table::{TableSelection, TableSet};
 use crate::source::Source;
 use crate::store::{Log, Retained, Retention};
+
+/// Nobody is told of a transaction that is being read and has fewer rows.
+const TRANSACTION_TOLD: u64 = 1 << 14;
 
 /// What a mine is made of.
 pub struct MineParts {
@@ -406,6 +409,18 @@ impl Mine {
             if waited.is_none() {
                 return MineState::Stopped;
             }
+        }
+    }
+
+    /// Adds to the transaction that is being read. Who listens is told each time that it has become twice as large.
+    pub(super) fn reads_on(&self, counts: &[Count], schemas: &SchemaBook) {
+        let before = self.progress.transaction().rows();
+        let tables = counts.iter().filter_map(|count| {
+            schemas.get(count.schema).map(|schema| (&schema.name, u64::from(count.changes)))
+        });
+        let rows = self.progress.reads_on(tables);
+        if rows >= TRANSACTION_TOLD && rows.ilog2() > before.max(1).ilog2() {
+            self.events.tell(Event::Transaction { mine: self.name().to_owned(), rows });
         }
     }
 

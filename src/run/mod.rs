@@ -1,5 +1,6 @@
 //! What a plan becomes: mines that read sources, and routes that deliver to sinks.
 
+pub mod alert;
 pub mod aside;
 pub mod backoff;
 pub mod claim;
@@ -18,6 +19,7 @@ pub mod rate;
 pub mod retention;
 pub mod rewind;
 pub mod route;
+pub mod schedule;
 pub mod shown;
 pub mod signal;
 pub mod skip;

@@ -1,5 +1,6 @@
 //! Figures of running mines and pipelines. They are written where the work is done and read by whoever shows them.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use super::histogram::{AGE_US, CALL_US, CHANGES, Histogram, SIZE_BYTES};
 use super::rate::{Rate, RowRate};
 use crate::model::block::Block;
 use crate::model::position::{Cursor, Position, Seq};
+use crate::model::table::TableName;
 
 const NEVER: i64 = i64::MIN;
 
@@ -27,9 +29,30 @@ pub struct MineProgress {
     commit_time_ms: AtomicI64,
     delay_ms: AtomicI64,
     retries: AtomicU64,
+    skew_ms: AtomicI64,
+    transaction: Mutex<Transaction>,
     histograms: MineHistograms,
     began: Instant,
     rates: Mutex<MineRates>,
+}
+
+/// The transaction that is being read, once it is larger than a block: changes that are still to be committed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Transaction {
+    /// Changes by table; no table has none.
+    pub tables: BTreeMap<TableName, u64>,
+}
+
+impl Transaction {
+    /// Its changes.
+    pub fn rows(&self) -> u64 {
+        self.tables.values().sum()
+    }
+
+    /// The table with the most of them.
+    pub fn largest(&self) -> Option<&TableName> {
+        self.tables.iter().max_by_key(|(_, rows)| **rows).map(|(table, _)| table)
+    }
 }
 
 /// How the appends of one mine are spread.
@@ -76,6 +99,8 @@ impl Default for MineProgress {
             commit_time_ms: AtomicI64::new(NEVER),
             delay_ms: AtomicI64::new(0),
             retries: AtomicU64::new(0),
+            skew_ms: AtomicI64::new(NEVER),
+            transaction: Mutex::default(),
             histograms: MineHistograms::default(),
         }
     }
@@ -162,6 +187,48 @@ impl MineProgress {
     pub fn delay_ms(&self) -> i64 {
         self.delay_ms.load(Ordering::Relaxed)
     }
+
+    /// Notes how far ahead of this machine's clock the source's is.
+    pub fn clock_is_ahead(&self, skew_ms: i64) {
+        self.skew_ms.store(skew_ms, Ordering::Relaxed);
+    }
+
+    /// How far ahead of this machine's clock the source's was when it was last connected to, in milliseconds.
+    pub fn skew_ms(&self) -> Option<i64> {
+        Some(self.skew_ms.load(Ordering::Relaxed)).filter(|skew| *skew != NEVER)
+    }
+
+    /// Adds changes to the transaction that is being read; gives how many it has.
+    pub fn reads_on<'t>(&self, changes: impl Iterator<Item = (&'t TableName, u64)>) -> u64 {
+        let mut transaction = self.transaction.lock().unwrap_or_else(PoisonError::into_inner);
+        for (table, rows) in changes {
+            match transaction.tables.get_mut(table) {
+                Some(known) => *known += rows,
+                None => drop(transaction.tables.insert(table.clone(), rows)),
+            }
+        }
+        transaction.rows()
+    }
+
+    /// Notes that no transaction is being read.
+    pub fn has_read(&self) {
+        let mut transaction = self.transaction.lock().unwrap_or_else(PoisonError::into_inner);
+        transaction.tables.clear();
+    }
+
+    /// The transaction that is being read, once it is larger than a block; otherwise an empty one.
+    pub fn transaction(&self) -> Transaction {
+        self.transaction.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What a sink took for a batch that was written longer ago says nothing any more.
+pub const SINK_QUIET: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Default)]
+struct Writing {
+    since: Option<Instant>,
+    last: Option<(Duration, Instant)>,
 }
 
 /// Counters and place of one route since it was made.
@@ -177,6 +244,7 @@ pub struct RouteProgress {
     oldest_ms: AtomicI64,
     commit_time_ms: AtomicI64,
     latency_ms: AtomicI64,
+    writing: Mutex<Writing>,
     stages_us: AtomicU64,
     histograms: RouteHistograms,
     began: Instant,
@@ -220,6 +288,7 @@ impl Default for RouteProgress {
             oldest_ms: AtomicI64::new(NEVER),
             commit_time_ms: AtomicI64::new(NEVER),
             latency_ms: AtomicI64::new(0),
+            writing: Mutex::default(),
             stages_us: AtomicU64::new(0),
             histograms: RouteHistograms::default(),
             began: Instant::now(),
@@ -306,6 +375,28 @@ impl RouteProgress {
     pub fn committed(&self, commit_time_ms: i64, now_ms: i64) {
         self.commit_time_ms.store(commit_time_ms, Ordering::Relaxed);
         self.latency_ms.store((now_ms - commit_time_ms).max(0), Ordering::Relaxed);
+    }
+
+    /// Notes that the sink has begun to write a batch; it is over when the answer is dropped.
+    pub fn writes(&self) -> impl Drop + use<'_> {
+        struct Over<'a>(&'a Mutex<Writing>);
+        impl Drop for Over<'_> {
+            fn drop(&mut self) {
+                let mut writing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                writing.last = writing.since.take().map(|since| (since.elapsed(), Instant::now()));
+            }
+        }
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner).since = Some(Instant::now());
+        Over(&self.writing)
+    }
+
+    /// How long the sink takes for a batch: for the one that it writes, or for the last, in milliseconds. 0 when there was
+    /// none in the last [`SINK_QUIET`].
+    pub fn sink_ms(&self) -> u64 {
+        let writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = writing.since.map_or(Duration::ZERO, |since| since.elapsed());
+        let last = writing.last.filter(|(_, at)| at.elapsed() < SINK_QUIET);
+        last.map_or(now, |(took, _)| took.max(now)).as_millis() as u64
     }
 
     /// Counts that changes committed at `commit_time_ms` by the server's clock became durable in the sink at `now_ms`.

@@ -61,6 +61,9 @@ impl Mine {
             return Ok(Ended::ByWish);
         };
         let identity = identity?;
+        if let Some(clock_ms) = identity.clock_ms {
+            self.progress().clock_is_ahead(clock_ms - self.now_ms());
+        }
         self.take_server(&identity.id)?;
         let head = match log.tail().commit {
             Some(commit) => commit,
@@ -110,6 +113,7 @@ impl Mine {
             started: Instant::now(),
         };
         let ended = session.mine(listener, backoff).await;
+        self.progress().has_read();
         let Session { stream, writer, catch_up, .. } = session;
         // Why the writer ended counts more than that it did.
         writer.finish().await?;
@@ -199,6 +203,7 @@ impl Session<'_> {
         let block = match self.builder.seal() {
             Some(block) => {
                 self.in_parts = false;
+                self.mine.progress().has_read();
                 if let Some(commit) = &block.commit {
                     self.head.clone_from(commit);
                 }
@@ -210,12 +215,12 @@ impl Session<'_> {
             }
             None => None,
         };
-        if let Some(block) = block
-            && !self.writer.send(block, self.builder.take_counts()).await
-        {
-            return Err(writer_ended());
+        let Some(block) = block else { return Ok(()) };
+        let counts = self.builder.take_counts();
+        if self.in_parts {
+            self.mine.reads_on(&counts, self.builder.book());
         }
-        Ok(())
+        if self.writer.send(block, counts).await { Ok(()) } else { Err(writer_ended()) }
     }
 
     /// Gives the catch-up its turn: what it brings comes before the transaction that the main stream is in. True when it

@@ -118,6 +118,7 @@ impl Source for FolderSource {
                 if files.len() == 1 { "" } else { "s" },
                 self.folder.path.display()
             ),
+            clock_ms: None,
         })
     }
 

@@ -99,6 +99,8 @@ pub struct Identity {
     pub id: String,
     /// For people: `MariaDB 10.11.14 at 127.0.0.1:3306`.
     pub description: String,
+    /// The time of day by its clock, milliseconds since 1970 UTC, at the moment of the answer; `None` where none runs.
+    pub clock_ms: Option<i64>,
 }
 
 /// So long may a change be kept back while the source has more at hand.

@@ -38,7 +38,7 @@ async fn a_huge_transaction_holds_up_no_other_table(server: &Server) {
         pipeline small = source mysql shop.small share_mining -> sink sqlite lite.*
         ";
     let engine = world.start(script).await;
-    world.sql(&huge(rows)).await;
+    world.sql(&transaction(rows)).await;
     // What follows in the binlog is delivered while the huge transaction's own pipeline is still busy with it.
     let mut busy = 0;
     for id in 0..10 {
@@ -68,7 +68,7 @@ async fn a_huge_transaction_holds_up_no_other_table(server: &Server) {
 }
 
 /// One transaction that makes so many rows: the table is copied into itself.
-fn huge(rows: u64) -> String {
+pub fn transaction(rows: u64) -> String {
     let mut statements = "BEGIN;\nINSERT INTO big (pad) VALUES ('first')".to_owned();
     let mut there = 1;
     while there < rows {

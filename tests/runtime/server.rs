@@ -176,7 +176,7 @@ impl Source for Served {
         self.0.weather.delay().await;
         self.0.weather.pass(Fault::Identify)?;
         let id = self.0.id.lock().unwrap().clone();
-        Ok(Identity { description: format!("scripted {id}"), id })
+        Ok(Identity { description: format!("scripted {id}"), id, clock_ms: None })
     }
 
     async fn resolve(&self, start: &Start) -> Result<Position> {

@@ -96,6 +96,7 @@ impl Observer {
                     self.world.violate(format_args!("{route} failed for no reason: {error}"));
                 }
             }
+            Event::Transaction { .. } | Event::Alert(_) | Event::Notice { .. } | Event::Hook { .. } => {}
             Event::Aside { pipeline, error } => {
                 self.world.violate(format_args!("{pipeline} sets a row aside: {error}"));
             }

@@ -72,7 +72,11 @@ impl Source for Served {
         let is_another = self.world.doors[self.server].lock().unwrap().is_another;
         let (name, which) =
             (self.world.servers[self.server].name, if is_another { "another" } else { "the" });
-        Ok(Identity { id: format!("{which} {name}"), description: format!("simulated {name}") })
+        Ok(Identity {
+            id: format!("{which} {name}"),
+            description: format!("simulated {name}"),
+            clock_ms: None,
+        })
     }
 
     async fn resolve(&self, start: &Start) -> Result<Position> {

@@ -83,6 +83,7 @@ async fn run(engine: &Arc<Engine>, plan: Plan, repl: &Repl, runtime: Handle) -> 
             () = stop.asked() => return Ok(ExitCode::from(exit::INTERRUPTED)),
         }
     }
+    engine.watch();
     run::told_before(&engine.decisions().await?).iter().for_each(|note| screen.print(&format!("{note}\n")));
     let mut failures = Failures::default();
     let prompt = prompt(Session::new(Side::Here(Arc::clone(engine)), runtime)?, lines, repl.yes);

@@ -201,7 +201,8 @@ impl<'t> Builder<'t> {
         };
         let hold = self.hold(&mut parts)?;
         let of = self.of(&mut parts)?;
-        Some(Alert { metric, limit, hold, of, action: self.action(parts.next()?)? })
+        let settings = self.settings(&mut parts)?;
+        Some(Alert { metric, limit, hold, of, settings, action: self.action(parts.next()?)? })
     }
 
     fn limit(&mut self, mut parts: Parts<'_>) -> Option<Limit> {
@@ -232,7 +233,7 @@ impl<'t> Builder<'t> {
     fn action(&mut self, pair: Pair<'_, Rule>) -> Option<Slot<Action>> {
         let inner = Parts::of(pair).next()?;
         self.slot(inner, |builder, pair| match pair.as_rule() {
-            Rule::command | Rule::asked => {
+            Rule::command | Rule::asked | Rule::quiet => {
                 let span = builder.span(&pair);
                 Some(Action::Command(Spanned::new(builder.command(Parts::of(pair))?, span)))
             }
@@ -293,7 +294,8 @@ impl<'t> Builder<'t> {
         let word = parts.next()?;
         let verb = Spanned::new(Verb::find(word.as_str())?, self.span(&word));
         let mut arguments = Vec::new();
-        while let Some(pair) = parts.next_if(&[Rule::argument, Rule::pipeline_word, Rule::about_word]) {
+        let words = [Rule::argument, Rule::pipeline_word, Rule::about_word, Rule::of_word, Rule::for_word];
+        while let Some(pair) = parts.next_if(&words) {
             let span = self.span(&pair);
             if pair.as_rule() != Rule::argument {
                 arguments.push(Spanned::new(Argument::Word(pair.as_str().to_owned()), span));

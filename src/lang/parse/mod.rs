@@ -55,7 +55,10 @@ pub fn parse_line(source: SourceId, text: &str) -> (Option<Spanned<Command>>, Ve
     };
     let mut builder = Builder::new(source, 0, text, &[]);
     let command = pairs.flat_map(Pair::into_inner).find(|pair| {
-        matches!(pair.as_rule(), Rule::about | Rule::shown | Rule::looked | Rule::command | Rule::asked)
+        matches!(
+            pair.as_rule(),
+            Rule::about | Rule::shown | Rule::looked | Rule::command | Rule::asked | Rule::quiet
+        )
     });
     let command = command.and_then(|pair| {
         let span = builder.span(&pair);

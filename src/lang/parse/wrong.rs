@@ -39,7 +39,10 @@ pub(super) fn is_sign(rule: Rule) -> bool {
     let kind = kind(rule);
     matches!(kind, Kind::Sign | Kind::Hidden)
         || (matches!(kind, Kind::Keyword)
-            && !matches!(rule, Rule::verb | Rule::asked_verb | Rule::look_verb | Rule::about_verb))
+            && !matches!(
+                rule,
+                Rule::verb | Rule::asked_verb | Rule::quiet_verb | Rule::look_verb | Rule::about_verb
+            ))
 }
 
 /// A place where the grammar did not know how to go on.
@@ -430,7 +433,7 @@ fn names(rule: Rule) -> (Kind, &'static str) {
         Rule::open_call => (Sign, "`(`"),
         Rule::close_call => (Sign, "`)`"),
         Rule::verb => (Keyword, "a control verb such as `pause`"),
-        Rule::asked_verb | Rule::look_verb | Rule::about_verb => (Keyword, ""),
+        Rule::asked_verb | Rule::quiet_verb | Rule::look_verb | Rule::about_verb => (Keyword, ""),
         Rule::statement_start => (Thing, "the next statement"),
         Rule::EOI => (Hidden, ""),
         Rule::COMMENT | Rule::WHITESPACE => (Hidden, ""),
@@ -459,8 +462,8 @@ fn names(rule: Rule) -> (Kind, &'static str) {
         Rule::pattern => (Thing, "the name of a table"),
         Rule::alert => (Thing, "`on`"),
         Rule::limit | Rule::comparison => (Thing, "a comparison such as `>`"),
-        Rule::hold => (Thing, "`for`"),
-        Rule::of => (Thing, "`of`"),
+        Rule::hold | Rule::for_word => (Thing, "`for`"),
+        Rule::of | Rule::of_word => (Thing, "`of`"),
         Rule::every => (Thing, "`every`"),
         Rule::at => (Thing, "`at`"),
         Rule::action => (Thing, "a Rhai block, a hook, or a command"),
@@ -474,9 +477,13 @@ fn names(rule: Rule) -> (Kind, &'static str) {
         Rule::metric => (Thing, "a metric such as `lag 45s`"),
         Rule::command => (Thing, "a command such as `pause shop.orders`"),
         Rule::line => (Thing, "a command"),
-        Rule::asked | Rule::looked | Rule::shown | Rule::pipeline_word | Rule::about | Rule::about_word => {
-            (Thing, "")
-        }
+        Rule::asked
+        | Rule::quiet
+        | Rule::looked
+        | Rule::shown
+        | Rule::pipeline_word
+        | Rule::about
+        | Rule::about_word => (Thing, ""),
         Rule::assigned => (Thing, "`=`"),
         Rule::argument => (Thing, "what the command acts on"),
         Rule::block => (Thing, "settings in braces"),

@@ -229,6 +229,7 @@ impl Printer<'_> {
         }
         self.hold(&mut docs, &alert.hold);
         self.of(&mut docs, &alert.of);
+        self.settings(&mut docs, &alert.settings);
         self.action(&mut docs, &alert.action);
         Doc::All(docs)
     }

@@ -58,7 +58,10 @@ pub(crate) async fn examine(conn: &mut Conn, at: &str) -> Result<Server> {
     };
     let description = format!("{name} {short} at {at}");
     let names: Option<u8> = scalar(conn, "SELECT @@GLOBAL.lower_case_table_names").await?;
-    Ok(Server { flavor, identity: Identity { id, description }, has_gtids, folds_names: names == Some(1) })
+    // Last, so that the answer is as fresh as can be.
+    let clock_ms = scalar(conn, "SELECT CAST(UNIX_TIMESTAMP(NOW(6)) * 1000 AS SIGNED)").await?;
+    let identity = Identity { id, description, clock_ms };
+    Ok(Server { flavor, identity, has_gtids, folds_names: names == Some(1) })
 }
 
 /// MariaDB has no server UUID. What stands for it: the replication ids, which are unique among the servers that
