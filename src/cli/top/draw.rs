@@ -26,6 +26,7 @@ const KEYS: &[(&str, &str)] = &[
     ("r", "resume"),
     ("<>s", "sort"),
     ("/", "filter"),
+    ("a", "acknowledge"),
     ("Enter", "details"),
 ];
 
@@ -36,8 +37,9 @@ up, down           another row; also j and k, page up and down, Home, End
 s                  turn the order around
 /                  show only names that contain a text; Esc shows all again
 Enter              everything about the mine or pipeline; a table's newest changes
-p                  stop the mine, or pause the pipeline or table
-r                  let it go on
+p                  stop the mine, pause the pipeline or table, mute the alert
+r                  let it go on, or tell again
+a                  acknowledge the alert
 q, Esc, Ctrl-C     leave; lode runs on
 
 Tables are those of the selected mine. Bars show each route's lag over the last two minutes, \
@@ -71,8 +73,16 @@ fn heading(view: &View, width: usize) -> Line<'static> {
     let (rows_in, rows_out) = mines.fold((0.0, 0.0), |(rows_in, rows_out), mine| {
         (rows_in + mine.rows_in_per_s, rows_out + mine.rows_out_per_s)
     });
-    let figures = match view.sample {
-        Some(_) => format!("in {}  out {}", rate(rows_in), rate(rows_out)),
+    let figures = match &view.sample {
+        Some(sample) => {
+            let firing = sample.firing().iter().filter(|firing| !firing.acked).count();
+            let alerts = match firing {
+                0 => String::new(),
+                1 => "1 alert  ".to_owned(),
+                count => format!("{count} alerts  "),
+            };
+            format!("{alerts}in {}  out {}", rate(rows_in), rate(rows_out))
+        }
         None => "asking …".to_owned(),
     };
     let room = width.saturating_sub(measure_text_width(&figures) + 1);
@@ -88,7 +98,7 @@ fn heights(view: &View, room: usize) -> Vec<(Pane, usize)> {
     let wanted = |pane: Pane| HEAD_ROWS + view.rows(pane).len().max(1);
     let mut heights: Vec<(Pane, usize)> = Vec::new();
     let mut left = room;
-    let others = Pane::ALL.into_iter().filter(|pane| *pane != view.focus);
+    let others = view.shown_panes().into_iter().filter(|pane| *pane != view.focus);
     for pane in std::iter::once(view.focus).chain(others) {
         let height = if pane == view.focus { left.min(HEAD_ROWS + 1) } else { HEAD_ROWS + 1 };
         if height <= left {
@@ -208,6 +218,7 @@ fn nothing(view: &View, pane: Pane) -> &'static str {
         Pane::Mines => "no mine runs",
         Pane::Pipelines => "no pipeline runs",
         Pane::Tables => "no changes yet",
+        Pane::Alerts => "no alert fires",
     }
 }
 
@@ -246,6 +257,10 @@ fn keys(view: &View, width: usize) -> Line<'static> {
             ("pause", Pane::Mines) => "stop",
             ("resume", Pane::Mines) => "start",
             ("details", Pane::Tables) => "changes",
+            ("details", Pane::Alerts) => "history",
+            ("pause", Pane::Alerts) => "mute for 1h",
+            ("resume", Pane::Alerts) => "unmute",
+            ("acknowledge", pane) if pane != Pane::Alerts => continue,
             (what, _) => what,
         };
         let gap = if spans.is_empty() { "" } else { "  " };

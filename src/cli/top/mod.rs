@@ -68,7 +68,7 @@ pub fn run(side: &Side, runtime: &Handle) -> Result<()> {
     let view = View::new(place, screen::has_colors_on_stdout(), now_ms());
     let (sender, answers) = channel();
     let asking = Asking { side: side.clone(), runtime: runtime.clone(), sender };
-    Showing { view, asking, answers, is_looking: false, due: Instant::now() }.run(FullScreen::enter()?)
+    Showing { view, asking, answers, looking: 0, due: Instant::now() }.run(FullScreen::enter()?)
 }
 
 fn has_terminal() -> Result<()> {
@@ -84,8 +84,8 @@ struct Showing {
     view: View,
     asking: Asking,
     answers: Receiver<Answer>,
-    /// Whether the last look was not answered yet: there is never a second one beside it.
-    is_looking: bool,
+    /// How many questions of the last look were not answered yet: there is never a second look beside it.
+    looking: usize,
     /// When to look next.
     due: Instant,
 }
@@ -95,10 +95,11 @@ impl Showing {
         let mut is_changed = true;
         let mut drawn_at = Instant::now();
         loop {
-            if !self.is_looking && Instant::now() >= self.due {
-                self.is_looking = true;
+            if self.looking == 0 && Instant::now() >= self.due {
+                self.looking = 2;
                 self.due = Instant::now() + REFRESH;
-                self.asking.ask(None, false);
+                self.asking.ask(Question::Status, false);
+                self.asking.ask(Question::Alerts, false);
             }
             is_changed |= self.take_answers();
             // How long nothing was answered changes by itself.
@@ -122,7 +123,9 @@ impl Showing {
             }
             match self.view.key(key) {
                 Some(Wish::Leave) => return Ok(()),
-                Some(Wish::Ask { command, confirmed }) => self.asking.ask(Some(command), confirmed),
+                Some(Wish::Ask { command, confirmed }) => {
+                    self.asking.ask(Question::Command(command), confirmed);
+                }
                 None => {}
             }
         }
@@ -131,14 +134,18 @@ impl Showing {
     /// False when there was none.
     fn take_answers(&mut self) -> bool {
         let mut is_changed = false;
-        while let Ok(Answer { command, reply }) = self.answers.try_recv() {
+        while let Ok(Answer { question, reply }) = self.answers.try_recv() {
             is_changed = true;
-            match command {
-                None => {
-                    self.is_looking = false;
+            match question {
+                Question::Status => {
+                    self.looking -= 1;
                     self.view.looked(reply, now_ms());
                 }
-                Some(command) => {
+                Question::Alerts => {
+                    self.looking -= 1;
+                    self.view.looked_at_alerts(reply);
+                }
+                Question::Command(command) => {
                     self.view.answered(command, reply);
                     self.due = Instant::now();
                 }
@@ -148,10 +155,19 @@ impl Showing {
     }
 }
 
+/// What was asked.
+enum Question {
+    /// How everything is.
+    Status,
+    /// What fires.
+    Alerts,
+    /// What somebody asked for.
+    Command(String),
+}
+
 /// What was answered.
 struct Answer {
-    /// To which command; `None` for a look at everything.
-    command: Option<String>,
+    question: Question,
     reply: Result<Reply>,
 }
 
@@ -159,20 +175,25 @@ struct Answer {
 struct Asking {
     side: Side,
     runtime: Handle,
-    /// Never more than a look and a command are on their way.
+    /// Never more than the questions of a look and a command are on their way.
     sender: Sender<Answer>,
 }
 
 impl Asking {
-    fn ask(&self, command: Option<String>, confirmed: bool) {
-        let line = command.clone().unwrap_or_else(|| "status".to_owned());
+    fn ask(&self, question: Question, confirmed: bool) {
+        let line = match &question {
+            Question::Status => "status",
+            Question::Alerts => "alerts",
+            Question::Command(command) => command,
+        };
         // No command of the view names a file.
-        let request = Request { command: line, confirmed, folder: PathBuf::from("/"), parts: false };
+        let request =
+            Request { command: line.to_owned(), confirmed, folder: PathBuf::from("/"), parts: false };
         let (side, sender) = (self.side.clone(), self.sender.clone());
         self.runtime.spawn(async move {
             let reply = side.answer(request).await;
             // Nobody waits for it when the view was left.
-            let _ = sender.send(Answer { command, reply });
+            let _ = sender.send(Answer { question, reply });
         });
     }
 }

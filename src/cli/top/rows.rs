@@ -1,8 +1,10 @@
 //! What the panes show: a table each, made from what `status` has answered.
 
 use indicatif::{HumanBytes, HumanCount};
+use lode::engine::alerts::AlertsShown;
 use lode::engine::decisions::Decisions;
 use lode::engine::status::{MineStatus, PipelineStatus, RouteStatus, Status};
+use lode::run::alert::Firing;
 use lode::run::counts::TableFigures;
 use lode::run::mine::MineState;
 use lode::run::route::RouteState;
@@ -25,6 +27,8 @@ pub enum Pane {
     Pipelines,
     /// The tables of the mine that is selected.
     Tables,
+    /// The alerts that fire.
+    Alerts,
 }
 
 /// Everything at one moment.
@@ -33,8 +37,17 @@ pub struct Sample {
     pub status: Status,
     /// What was stopped or changed by commands.
     pub decisions: Decisions,
+    /// What fires; `None` where that is not known.
+    pub alerts: Option<AlertsShown>,
     /// When that was, milliseconds since 1970 UTC.
     pub at_ms: i64,
+}
+
+impl Sample {
+    /// The alerts that fire.
+    pub fn firing(&self) -> &[Firing] {
+        self.alerts.as_ref().map_or(&[], |alerts| &alerts.firing)
+    }
 }
 
 /// A column of a pane.
@@ -108,7 +121,7 @@ pub enum Tone {
 
 impl Pane {
     /// Every pane, from top to bottom.
-    pub const ALL: [Pane; 3] = [Pane::Mines, Pane::Pipelines, Pane::Tables];
+    pub const ALL: [Pane; 4] = [Pane::Mines, Pane::Pipelines, Pane::Tables, Pane::Alerts];
 
     /// Its heading.
     pub fn title(self) -> &'static str {
@@ -116,6 +129,7 @@ impl Pane {
             Pane::Mines => "Mines",
             Pane::Pipelines => "Pipelines",
             Pane::Tables => "Tables",
+            Pane::Alerts => "Alerts",
         }
     }
 
@@ -159,10 +173,13 @@ impl Pane {
             numbers("today", 4),
             numbers("last change", 5),
         ];
+        const ALERTS: &[Column] =
+            &[words("alert", 9), words("state", 8), numbers("since", 7), words("message", 6)];
         match self {
             Pane::Mines => MINES,
             Pane::Pipelines => PIPELINES,
             Pane::Tables => TABLES,
+            Pane::Alerts => ALERTS,
         }
     }
 }
@@ -184,6 +201,7 @@ pub fn rows(pane: Pane, sample: &Sample, trends: &Trends, mine: Option<&str>) ->
                 mine.iter().flat_map(|mine| mine.counts.tables.iter().map(move |table| (mine, table)));
             tables.map(|(mine, table)| table_row(mine, table, sample.at_ms)).collect()
         }
+        Pane::Alerts => sample.firing().iter().map(|firing| alert_row(firing, sample)).collect(),
     }
 }
 
@@ -305,6 +323,27 @@ fn table_row(mine: &MineStatus, table: &TableFigures, now_ms: i64) -> Row {
     });
     let name = format!("{}.{}", mine.name, lode::lang::print::quotable(name));
     Row { key: table.table.clone(), name, cells, tone, note }
+}
+
+fn alert_row(firing: &Firing, sample: &Sample) -> Row {
+    let told = &firing.last;
+    let mut mutes = sample.alerts.iter().flat_map(|alerts| &alerts.mutes);
+    let (word, tone) = if firing.acked {
+        ("acknowledged", Tone::Quiet)
+    } else if mutes.any(|mute| mute.name == told.name || mute.name == "all") {
+        ("muted", Tone::Quiet)
+    } else {
+        ("fires", Tone::Bad)
+    };
+    let since_ms = (sample.at_ms - told.since_ms).max(0);
+    let cells = vec![
+        Cell::text(&told.name),
+        Cell::text(word).with(tone),
+        Cell::number(duration(since_ms), Some(since_ms as f64)),
+        Cell::text(&told.message),
+    ];
+    let note = Some(format!("{}: {}", told.name, told.message));
+    Row { key: told.name.clone(), name: told.name.clone(), cells, tone, note }
 }
 
 fn trouble(what: &str, error: &str, advice: Option<&str>) -> String {

@@ -8,6 +8,7 @@
 //! | `recorded` | instead, answers to `status` in a file there, one a line, taken every five seconds |
 //! | `now_ms` | when the last one was taken, milliseconds since 1970 UTC |
 //! | `lag_ms` | the lag of routes at one look after the other |
+//! | `alerts` | the answer to `alerts` |
 //! | `keys` | keys that are pressed then; `<Tab>`, `<Enter>`, `<Esc>` and so on by their names |
 //! | `answers` | the answers to commands; `, confirmed` is behind those that are confirmed |
 //! | `error`, `silent_ms` | why there is no answer since, and for how long |
@@ -47,6 +48,7 @@ struct Case {
     now_ms: i64,
     #[serde(default)]
     lag_ms: BTreeMap<String, Vec<i64>>,
+    alerts: Option<serde_json::Value>,
     #[serde(default)]
     keys: String,
     #[serde(default)]
@@ -136,6 +138,9 @@ fn no_size_is_too_small() {
 fn play(view: &mut View, case: &Case) -> Vec<String> {
     for reply in looks(case) {
         view.looked(Ok(reply), case.now_ms);
+    }
+    if let Some(alerts) = &case.alerts {
+        view.looked_at_alerts(reply_of(alerts));
     }
     let mut asked = Vec::new();
     for key in keys(&case.keys) {

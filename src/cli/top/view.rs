@@ -118,7 +118,8 @@ impl View {
         match answer {
             Ok(Reply::Status { status, decisions }) => {
                 self.trends.look(lags(&status));
-                self.sample = Some(Sample { status, decisions, at_ms: now_ms });
+                let alerts = self.sample.take().and_then(|sample| sample.alerts);
+                self.sample = Some(Sample { status, decisions, alerts, at_ms: now_ms });
                 self.trouble = None;
                 self.since_ms = now_ms;
             }
@@ -126,6 +127,23 @@ impl View {
             Ok(_) => self.trouble = Some("the answer is another one than to `status`".to_owned()),
             Err(error) => self.trouble = Some(error.to_string()),
         }
+    }
+
+    /// Takes an answer to `alerts`. A lode of a version without them has none.
+    pub fn looked_at_alerts(&mut self, answer: Result<Reply, Error>) {
+        let Some(sample) = &mut self.sample else { return };
+        sample.alerts = match answer {
+            Ok(Reply::Alerts { alerts }) => Some(*alerts),
+            _ => None,
+        };
+    }
+
+    /// The panes that are shown: alerts only where some are watched.
+    pub fn shown_panes(&self) -> Vec<Pane> {
+        let alerts = self.sample.as_ref().and_then(|sample| sample.alerts.as_ref());
+        let has_alerts = alerts.is_some_and(|alerts| alerts.watched > 0 || !alerts.firing.is_empty());
+        let is_shown = |pane: &Pane| *pane != Pane::Alerts || has_alerts || self.focus == Pane::Alerts;
+        Pane::ALL.into_iter().filter(is_shown).collect()
     }
 
     /// Takes the answer to a command.
@@ -219,7 +237,7 @@ impl View {
         match key {
             KeyCode::Char('q') | KeyCode::Esc => return Some(Wish::Leave),
             KeyCode::Tab | KeyCode::Right => self.turn(1),
-            KeyCode::BackTab | KeyCode::Left => self.turn(Pane::ALL.len() - 1),
+            KeyCode::BackTab | KeyCode::Left => self.turn(self.shown_panes().len() - 1),
             KeyCode::Down | KeyCode::Char('j') => self.step(1),
             KeyCode::Up | KeyCode::Char('k') => self.step(-1),
             KeyCode::PageDown => self.step(PAGE),
@@ -236,6 +254,10 @@ impl View {
             KeyCode::Char('?' | 'h') => self.mode = Mode::Help,
             KeyCode::Char('p') => return self.act(false),
             KeyCode::Char('r') => return self.act(true),
+            KeyCode::Char('a') if self.focus == Pane::Alerts => {
+                let name = self.selected_row()?.name;
+                return self.ask(format!("ack {name}"), false);
+            }
             KeyCode::Enter => return self.show(),
             _ => {}
         }
@@ -257,7 +279,8 @@ impl View {
     }
 
     fn turn(&mut self, by: usize) {
-        self.focus = Pane::ALL[(self.focus as usize + by) % Pane::ALL.len()];
+        let panes = self.shown_panes();
+        self.focus = panes[(self.focus as usize + by) % panes.len()];
     }
 
     fn step(&mut self, by: isize) {
@@ -284,6 +307,8 @@ impl View {
             (Pane::Mines, true) => "start",
             (Pane::Mines, false) => "stop",
             (Pane::Pipelines, true) if !is_paused() => "start",
+            (Pane::Alerts, true) => "unmute",
+            (Pane::Alerts, false) => return self.ask(format!("mute {} for 1h", row.name), false),
             (Pane::Pipelines | Pane::Tables, true) => "resume",
             (Pane::Pipelines | Pane::Tables, false) => "pause",
         };
@@ -296,6 +321,7 @@ impl View {
             Pane::Mines => format!("show mine {}", row.name),
             Pane::Pipelines => format!("show pipeline {}", row.name),
             Pane::Tables => format!("peek {} limit {CHANGES}", row.name),
+            Pane::Alerts => "alerts".to_owned(),
         };
         self.ask(command, false)
     }
