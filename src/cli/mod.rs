@@ -294,7 +294,7 @@ fn run_script(
     let plan = engine.plan(model);
     make_data_dir(data)?;
     let screen = Screen::new(&plan, log_format);
-    let _traces = observe::listen(&screen)?;
+    let _listening = observe::listen(&screen)?;
     let runtime = process::threads(None)?;
     let outcome = runtime.block_on(run::run(&engine, plan, &screen, data, stay, metrics));
     // A thread that is blocked in a system call does not hold up the exit.

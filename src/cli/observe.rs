@@ -42,22 +42,28 @@ impl Metrics {
     }
 }
 
-/// Shows log lines, and sends traces where that is built in and wished, until what it gives is dropped.
+/// Log lines are shown, and traces sent, until it is dropped.
+pub struct Listening {
+    #[cfg(feature = "otel")]
+    _traces: Option<super::traces::Traces>,
+}
+
+/// Shows log lines, and sends traces where that is built in and wished.
 ///
 /// # Errors
 /// `Environment` when the environment says how to send traces, and means nothing.
-#[cfg(feature = "otel")]
-pub fn listen(screen: &Screen) -> Result<Option<super::traces::Traces>> {
-    let traces = super::traces::Traces::from_environment()?;
-    screen.listen_to_logs(traces.as_ref().map(|traces| traces.layer()));
-    Ok(traces)
-}
-
-/// Shows log lines.
-#[cfg(not(feature = "otel"))]
-pub fn listen(screen: &Screen) -> Result<()> {
-    screen.listen_to_logs([]);
-    Ok(())
+pub fn listen(screen: &Screen) -> Result<Listening> {
+    #[cfg(feature = "otel")]
+    {
+        let traces = super::traces::Traces::from_environment()?;
+        screen.listen_to_logs(traces.as_ref().map(|traces| traces.layer()));
+        Ok(Listening { _traces: traces })
+    }
+    #[cfg(not(feature = "otel"))]
+    {
+        screen.listen_to_logs([]);
+        Ok(Listening {})
+    }
 }
 
 fn address(text: &str) -> std::result::Result<String, String> {

@@ -70,7 +70,7 @@ async fn run(engine: &Arc<Engine>, plan: Plan, repl: &Repl, runtime: Handle) -> 
     let started = Instant::now();
     let (sender, lines) = sync_channel(LINES_MAX);
     let screen = Screen::above_prompt(sender);
-    let _traces = observe::listen(&screen)?;
+    let _listening = observe::listen(&screen)?;
     // Commands of others are answered from now on, too.
     let _socket = Socket::open(engine, &repl.data)?;
     let note = |at: &str| screen.print(&format!("{at}\n"));
