@@ -1,5 +1,7 @@
 //! MySQL and MariaDB are asked over a short connection of its own, whose transactions can only read.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use mysql_async::consts::ColumnType;
 use mysql_async::prelude::Queryable;
@@ -13,6 +15,9 @@ use crate::model::connection::Connection;
 
 /// What a statement may begin with.
 const FIRST_WORDS: &[&str] = &["SELECT", "WITH", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "TABLE", "VALUES"];
+/// The server ends a statement by itself so much later, where nobody has told it to. Not earlier: a statement that MySQL
+/// interrupts may look as if it had an answer, such as `SELECT SLEEP(100)`.
+const SERVER_GRACE: Duration = Duration::from_secs(1);
 /// The number of the character set that binary data has.
 const BINARY: u16 = 63;
 
@@ -42,9 +47,10 @@ async fn ask(connection: &Connection, text: &str, limits: &AskLimits) -> Result<
     let said = |error| failure(error, "the statement failed");
     let is_mariadb = conn.query_first::<String, _>("SELECT VERSION()").await.map_err(said)?;
     let is_mariadb = is_mariadb.is_some_and(|version| version.contains("MariaDB"));
+    let time = limits.time + SERVER_GRACE;
     let time = match is_mariadb {
-        true => format!("max_statement_time = {}", limits.time.as_secs_f64()),
-        false => format!("max_execution_time = {}", limits.time.as_millis()),
+        true => format!("max_statement_time = {}", time.as_secs_f64()),
+        false => format!("max_execution_time = {}", time.as_millis()),
     };
     // Without words that would change what quotes mean. One row more tells that there are more.
     let rows = limits.rows.saturating_add(1);
