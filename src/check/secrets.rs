@@ -194,7 +194,7 @@ fn value_behind(text: &str, end: usize) -> Option<Range<usize>> {
     if let Some(quoted) = value.strip_prefix('"') {
         return Some(at + 1..at + 1 + end_of_text(quoted));
     }
-    let bare = &value[..value.find([' ', '\t', '\r', '\n', ',', '}', '(', '#']).unwrap_or(value.len())];
+    let bare = &value[..value.find([' ', '\t', '\r', '\n', ',', '}', '(', '#', '"']).unwrap_or(value.len())];
     let is_plain = rest.trim_start().starts_with('=')
         && bare.starts_with(in_word)
         && !value[bare.len()..].starts_with('(');
