@@ -423,7 +423,7 @@ fn filtered(line: &str) -> String {
     line
 }
 
-/// `2026-01-31 09:00:00 +00:00` and `"2026-01-31T09:00:00.123Z"`.
+/// `2026-01-31 09:00:00 UTC` and `"2026-01-31T09:00:00.123Z"`.
 fn times(line: &str) -> String {
     let mut rest = line;
     let mut filtered = String::new();
@@ -437,7 +437,7 @@ fn times(line: &str) -> String {
             });
         // Times that somebody wrote are whole seconds with a Z.
         let length = match is_time {
-            true if found[19..].starts_with(" +00:00") => 26,
+            true if found[19..].starts_with(" UTC") => 23,
             true if found[19..].starts_with('.') => found.find('Z').map_or(19, |z| z + 1),
             _ => 0,
         };

@@ -197,11 +197,11 @@ pub fn condition(
 }
 
 macro_rules! metrics {
-    ($($(#[$doc:meta])* $variant:ident = $text:literal, $unit:ident, $of:ident;)*) => {
+    ($(#[doc = $doc:literal] $variant:ident = $text:literal, $unit:ident, $of:ident;)*) => {
         /// What can be watched.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Metric {
-            $($(#[$doc])* $variant,)*
+            $(#[doc = $doc] $variant,)*
         }
 
         impl Metric {
@@ -211,6 +211,11 @@ macro_rules! metrics {
             /// As it is written.
             pub fn as_str(self) -> &'static str {
                 match self { $(Metric::$variant => $text,)* }
+            }
+
+            /// What it is, in a sentence.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Metric::$variant => $doc.trim_ascii_start(),)* }
             }
 
             /// What it is measured in.

@@ -55,5 +55,5 @@ fn word(told: &Told) -> &'static str {
 }
 
 fn local(ms: i64) -> String {
-    jiff::Timestamp::from_millisecond(ms).map_or_else(|_| format!("{ms} ms"), super::answer::local)
+    jiff::Timestamp::from_millisecond(ms).map_or_else(|_| format!("{ms} ms"), super::units::local)
 }

@@ -13,7 +13,7 @@ use lode::run::route::RouteState;
 use super::looks;
 use super::screen::error_text;
 use super::table::Table;
-use super::units::{duration, rate};
+use super::units::{duration, local, rate};
 
 /// The text of an answer, with tables that fit `width` where one is given.
 pub fn text(reply: &Reply, width: Option<usize>, colors: bool) -> String {
@@ -226,18 +226,13 @@ pub fn halted_text(pipeline: &str, halted: &Halted) -> String {
     format!("pipeline {pipeline} was {what} {}; `{verb} {pipeline}` lets it go on\n", by(&halted.decided))
 }
 
-/// When and by whom: `2026-01-31 09:00:00 +01:00 by socket (user 1000, process 4711)`.
+/// When and by whom: `2026-01-31 09:00:00 CET by socket (user 1000, process 4711)`.
 pub fn by(decided: &Decided) -> String {
     format!("{} by {}", local(decided.at), decided.door)
 }
 
 fn timestamp(ms: i64) -> Option<jiff::Timestamp> {
     jiff::Timestamp::from_millisecond(ms).ok()
-}
-
-/// In the zone of whoever reads it.
-pub(super) fn local(at: jiff::Timestamp) -> String {
-    at.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %:z").to_string()
 }
 
 fn one_mine(mine: &MineStatus, source: &str, log: &str, stopped: Option<&Decided>, colors: bool) -> String {

@@ -12,7 +12,7 @@ use super::reply::{Reply, SettingShown};
 use super::status::Status;
 use super::{Engine, Running};
 use crate::check::command::{Known, KnownMine, database_of};
-use crate::check::model::Subject;
+use crate::check::model::{Bearer, Metric, MetricUnit, Subject};
 use crate::check::specs::{PIPELINE, SHARE_MINING};
 use crate::check::written::setting_text;
 use crate::check::{Kinds, System, check_line, reference, setting_page};
@@ -290,7 +290,7 @@ fn help(about: Option<&str>, kinds: &Kinds) -> Result<String> {
         let line = |verb: &Verb| format!("{:width$}  {}\n", verb.as_str(), verb.meaning());
         let verbs: String = Verb::ALL.iter().map(line).collect();
         return Ok(verbs
-            + "\n`help VERB` shows how it is written, `help SETTING` what a setting means, `help FUNCTION` one of hooks.");
+            + "\n`help VERB` shows how it is written, `help SETTING` and `help METRIC` what one means, `help FUNCTION` one of hooks.");
     };
     // `start` is both.
     let verb = Verb::find(word).map(|verb| {
@@ -298,7 +298,8 @@ fn help(about: Option<&str>, kinds: &Kinds) -> Result<String> {
         format!("{}\n\n{usage}", verb.meaning())
     });
     let function = library::page(word).map(|page| format!("In hooks:\n{page}"));
-    let pages: Vec<String> = verb.into_iter().chain(setting_page(word, kinds)).chain(function).collect();
+    let pages: Vec<String> =
+        verb.into_iter().chain(setting_page(word, kinds)).chain(metric_page(word)).chain(function).collect();
     if !pages.is_empty() {
         return Ok(pages.join("\n"));
     }
@@ -306,9 +307,31 @@ fn help(about: Option<&str>, kinds: &Kinds) -> Result<String> {
     let settings = kinds.setting_lists().chain([SHARE_MINING, PIPELINE]).flatten().map(|spec| spec.key);
     let functions = library::functions();
     let functions = functions.iter().map(|known| known.name);
-    let error = Error::new(Kind::Refused, format!("there is no command, no setting and no function {word}"));
-    Err(match did_you_mean(word, verbs().chain(settings).chain(functions)) {
+    let metrics = Metric::ALL.iter().map(|metric| metric.as_str());
+    let what = format!("there is no command, no setting, no metric and no function {word}");
+    let error = Error::new(Kind::Refused, what);
+    Err(match did_you_mean(word, verbs().chain(settings).chain(metrics).chain(functions)) {
         Some(near) => error.advice(format!("did you mean {near}?")),
         None => error.advice(format!("the commands are {}", verbs().collect::<Vec<_>>().join(", "))),
     })
+}
+
+/// What a metric is, who has it, and how an alert watches it.
+fn metric_page(word: &str) -> Option<String> {
+    let metric = Metric::ALL.iter().find(|metric| metric.as_str() == word)?;
+    let (unit, compared) = match metric.unit() {
+        MetricUnit::YesNo => ("yes or no", ""),
+        MetricUnit::Count => ("a number", " > 5"),
+        MetricUnit::Time => ("a duration", " > 30s"),
+        MetricUnit::Size => ("a size", " > 20GiB"),
+    };
+    let bearer = match metric.bearer() {
+        Bearer::Mines => "of mines",
+        Bearer::Pipelines => "of pipelines",
+        Bearer::Both => "of mines and pipelines",
+    };
+    let meaning = metric.meaning();
+    Some(format!(
+        "{word}, a metric {bearer}: {unit}\n    {meaning}\n\n    on {word}{compared} for 2m of NAME do HOOK\n"
+    ))
 }

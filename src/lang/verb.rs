@@ -81,8 +81,11 @@ impl Verb {
     /// The verbs that only show data to whoever asks. No script and no schedule has them, but for `tail` as a statement.
     pub const LOOKING: &[Verb] = &[Verb::Peek, Verb::Sql, Verb::Eval, Verb::Trace];
 
-    /// The verb that is written like this.
+    /// The verb that is written like this; `?` is `help`, too.
     pub fn find(text: &str) -> Option<Verb> {
+        if text == "?" {
+            return Some(Verb::Help);
+        }
         Verb::ALL.iter().copied().find(|verb| verb.as_str() == text)
     }
 }

@@ -6,6 +6,8 @@ use lode::engine::look::Changes;
 use lode::model::block::{Commit, Op};
 use lode::run::shown::{ShownChange, ShownColumn, shortened};
 
+use crate::cli::units::local_ms;
+
 /// Characters of a GTID set that are shown.
 const GTID_CHARS_MAX: usize = 80;
 /// Below this width, lines are not broken any more.
@@ -115,10 +117,10 @@ fn commit_text(commit: &Commit) -> String {
     text
 }
 
-/// `2026-01-31 23:59:59.000 UTC`
+/// `2026-01-31 23:59:59.000 UTC`, in the zone of whoever reads it.
 pub fn time(time_ms: i64) -> String {
     match jiff::Timestamp::from_millisecond(time_ms) {
-        Ok(time) => time.strftime("%Y-%m-%d %H:%M:%S%.3f UTC").to_string(),
+        Ok(time) => local_ms(time),
         Err(_) => format!("{time_ms} ms since 1970 UTC"),
     }
 }

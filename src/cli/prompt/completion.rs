@@ -4,17 +4,25 @@ use std::collections::BTreeSet;
 
 use console::truncate_str;
 use lode::check::Kinds;
+use lode::check::model::Metric;
 use lode::check::specs::{PIPELINE, SHARE_MINING};
 use lode::lang::codes::Code;
 use lode::lang::verb::Verb;
 use lode::model::spec::{SettingSpec, SettingType};
-use rustyline::completion::Candidate;
+use rustyline::completion::{Candidate, FilenameCompleter};
 
+use super::code::{self, Columns};
 use super::names::Names;
 use super::words::{self, Word};
 
 /// More are never offered at once.
 const OFFERED_MAX: usize = 1000;
+
+/// The words of what can be taken out.
+const REMOVED: [&str; 9] =
+    ["pipeline", "connection", "share_mining", "let", "include", "on", "every", "at", "test"];
+/// Words that a path in quotes follows.
+const BEFORE_PATHS: [&str; 4] = ["apply", "diff", "save", "include"];
 
 /// One way to go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,23 +44,44 @@ impl Candidate for Offer {
 }
 
 impl Offer {
-    fn new(text: impl Into<String>) -> Offer {
+    /// What is put into the line.
+    #[cfg(test)]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// A word that says what it means itself.
+    pub fn new(text: impl Into<String>) -> Offer {
         let text = text.into();
         Offer { shown: text.clone(), text }
     }
 
     /// With what it means, in one line.
-    fn meaning(text: &str, meaning: &str, width: usize) -> Offer {
+    pub fn meaning(text: &str, meaning: &str, width: usize) -> Offer {
         let line = format!("{text:16}  {meaning}");
         Offer {
             shown: truncate_str(&line, width.saturating_sub(2), "…").into_owned(), text: text.to_owned()
         }
     }
+
+    /// Those that begin as the word does, as many as may be offered.
+    pub fn fitting(begun: &str, offers: impl IntoIterator<Item = Offer>) -> Vec<Offer> {
+        offers.into_iter().filter(|offer| offer.text.starts_with(begun)).take(OFFERED_MAX).collect()
+    }
 }
 
 /// What may follow, in a line up to the cursor: where the word begins that is to be completed, and the ways to go on.
 /// Lists are cut to fit `width`.
-pub fn offers(line: &str, names: &Names, kinds: &Kinds, width: usize) -> (usize, Vec<Offer>) {
+pub fn offers(
+    line: &str,
+    names: &Names,
+    columns: &dyn Columns,
+    kinds: &Kinds,
+    width: usize,
+) -> (usize, Vec<Offer>) {
+    if let Some(found) = code::offers(line, names, columns, width) {
+        return found;
+    }
     let begins = line.rfind(|c: char| c.is_whitespace() || "{,".contains(c)).map_or(0, |at| at + 1);
     let before: Vec<&str> = line[..begins].split_whitespace().collect();
     let in_block = line[..begins].rfind(['{', '}']).is_some_and(|at| line[at..].starts_with('{'));
@@ -70,7 +99,7 @@ pub fn offers(line: &str, names: &Names, kinds: &Kinds, width: usize) -> (usize,
         };
         return (
             begins,
-            fitting(begun, all.iter().map(|(word, meaning)| Offer::meaning(word, meaning, width))),
+            Offer::fitting(begun, all.iter().map(|(word, meaning)| Offer::meaning(word, meaning, width))),
         );
     };
     let Some(verb) = Verb::find(first) else { return (begins, Vec::new()) };
@@ -80,45 +109,64 @@ pub fn offers(line: &str, names: &Names, kinds: &Kinds, width: usize) -> (usize,
     }
     let (mines, pipelines, tables) = (&names.mines, &names.pipelines, &names.tables);
     let offers = match verb {
-        Verb::Status | Verb::Start | Verb::Stop => fitting(begun, all([pipelines, mines])),
+        Verb::Status | Verb::Start | Verb::Stop => Offer::fitting(begun, all([pipelines, mines])),
         Verb::Show if arguments.is_empty() => {
             let words = ["mine", "pipeline", "tables"].map(Offer::new);
-            fitting(begun, words.into_iter().chain(all([pipelines, mines])))
+            Offer::fitting(begun, words.into_iter().chain(all([pipelines, mines])))
         }
-        Verb::Show if arguments == ["mine"] || arguments == ["tables"] => fitting(begun, all([mines])),
-        Verb::Show if arguments == ["pipeline"] => fitting(begun, all([pipelines])),
-        Verb::Tables if arguments.is_empty() => fitting(begun, all([mines])),
-        Verb::Restart => fitting(begun, all([pipelines])),
-        Verb::Skip | Verb::Rewind if arguments.is_empty() => fitting(begun, all([pipelines])),
-        Verb::Rewind if arguments.len() == 1 => fitting(begun, [Offer::new("to")]),
+        Verb::Show if arguments == ["mine"] || arguments == ["tables"] => Offer::fitting(begun, all([mines])),
+        Verb::Show if arguments == ["pipeline"] => Offer::fitting(begun, all([pipelines])),
+        Verb::Tables if arguments.is_empty() => Offer::fitting(begun, all([mines])),
+        Verb::Restart => Offer::fitting(begun, all([pipelines])),
+        Verb::Skip | Verb::Rewind if arguments.is_empty() => Offer::fitting(begun, all([pipelines])),
+        Verb::Rewind if arguments.len() == 1 => Offer::fitting(begun, [Offer::new("to")]),
         Verb::Rewind if arguments.len() == 2 => {
-            fitting(begun, ["earliest", "now", "seq", "gtid", "position("].map(Offer::new))
+            Offer::fitting(begun, ["earliest", "now", "seq", "gtid", "position("].map(Offer::new))
         }
-        Verb::Pause => fitting(begun, all([pipelines, tables])),
-        Verb::Resume if arguments.last() == Some(&"accept") => fitting(begun, [Offer::new("gap")]),
-        Verb::Resume if arguments.is_empty() => fitting(begun, all([pipelines, tables])),
-        Verb::Resume => fitting(begun, all([pipelines, tables]).into_iter().chain([Offer::new("accept")])),
+        Verb::Pause => Offer::fitting(begun, all([pipelines, tables])),
+        Verb::Resume if arguments.last() == Some(&"accept") => Offer::fitting(begun, [Offer::new("gap")]),
+        Verb::Resume if arguments.is_empty() => Offer::fitting(begun, all([pipelines, tables])),
+        Verb::Resume => {
+            Offer::fitting(begun, all([pipelines, tables]).into_iter().chain([Offer::new("accept")]))
+        }
         Verb::Peek | Verb::Tail | Verb::Eval if arguments.is_empty() => {
-            fitting(begun, all([pipelines, mines, tables]))
+            Offer::fitting(begun, all([pipelines, mines, tables]))
         }
-        Verb::Peek if !in_block => fitting(begun, ["from", "limit", "where"].map(Offer::new)),
-        Verb::Tail if !in_block => fitting(begun, ["from", "where"].map(Offer::new)),
-        Verb::Sql if arguments.is_empty() => fitting(begun, all([mines])),
-        Verb::Trace if arguments.is_empty() => fitting(begun, all([pipelines])),
+        Verb::Peek if !in_block => Offer::fitting(begun, ["from", "limit", "where"].map(Offer::new)),
+        Verb::Tail if !in_block => Offer::fitting(begun, ["from", "where"].map(Offer::new)),
+        Verb::Remove if arguments.is_empty() => Offer::fitting(begun, REMOVED.map(Offer::new)),
+        Verb::Remove if arguments == ["pipeline"] => Offer::fitting(begun, all([pipelines])),
+        Verb::Remove if arguments == ["share_mining"] => Offer::fitting(begun, all([mines])),
+        Verb::Sql if arguments.is_empty() => Offer::fitting(begun, all([mines])),
+        Verb::Trace if arguments.is_empty() => Offer::fitting(begun, all([pipelines])),
         Verb::Help if arguments.is_empty() => {
             let verbs = Verb::ALL.iter().map(|verb| Offer::meaning(verb.as_str(), verb.meaning(), width));
             let own = Word::ALL.iter().map(|word| Offer::meaning(word.as_str(), word.meaning(), width));
-            fitting(begun, verbs.chain(own).chain(settings(kinds, width)))
+            let metrics = Metric::ALL.iter();
+            let metrics = metrics.map(|metric| Offer::meaning(metric.as_str(), metric.meaning(), width));
+            Offer::fitting(begun, verbs.chain(own).chain(settings(kinds, width)).chain(metrics))
         }
         Verb::Explain if arguments.is_empty() => {
             let kinds = kinds.iter().map(|kind| Offer::meaning(kind.name, kind.meaning, width));
             let codes = Code::ALL.iter().map(|code| Offer::meaning(code.as_str(), code.title(), width));
             let statements = ["pipeline", "share_mining"].map(Offer::new);
-            fitting(begun, kinds.chain(statements).chain(codes))
+            Offer::fitting(begun, kinds.chain(statements).chain(codes))
         }
         _ => Vec::new(),
     };
     (begins, offers)
+}
+
+/// The files whose paths go on as the line does, where it ends in one; `None` elsewhere.
+pub fn paths(line: &str) -> Option<(usize, Vec<Offer>)> {
+    let first = line.split_whitespace().next()?;
+    let is_path = BEFORE_PATHS.contains(&first) && line.matches('"').count() == 1;
+    if !is_path {
+        return None;
+    }
+    let (begins, pairs) = FilenameCompleter::new().complete_path(line, line.len()).ok()?;
+    let offers = pairs.into_iter().take(OFFERED_MAX);
+    Some((begins, offers.map(|pair| Offer { shown: pair.display, text: pair.replacement }).collect()))
 }
 
 /// What `set` takes: a mine and a dot, a key, and its values where it has a few.
@@ -135,15 +183,15 @@ fn setting(
     let keys = || mining(kinds).map(|spec| Offer::meaning(spec.key, spec.meaning, width));
     if let Some(key) = key_of(line) {
         let values = mining(kinds).filter(|spec| spec.key == key).flat_map(|spec| values(spec.ty));
-        return (begins, fitting(begun, values.map(Offer::new)));
+        return (begins, Offer::fitting(begun, values.map(Offer::new)));
     }
     if in_block {
-        return (begins, fitting(begun, keys()));
+        return (begins, Offer::fitting(begun, keys()));
     }
     match begun.rfind('.') {
-        Some(dot) => (begins + dot + 1, fitting(&begun[dot + 1..], keys())),
+        Some(dot) => (begins + dot + 1, Offer::fitting(&begun[dot + 1..], keys())),
         None if arguments.is_empty() => {
-            (begins, fitting(begun, names.mines.iter().map(|mine| Offer::new(format!("{mine}.")))))
+            (begins, Offer::fitting(begun, names.mines.iter().map(|mine| Offer::new(format!("{mine}.")))))
         }
         None => (begins, Vec::new()),
     }
@@ -188,8 +236,4 @@ fn all<const N: usize>(sets: [&BTreeSet<String>; N]) -> Vec<Offer> {
     all.sort_by(|one, other| one.text.cmp(&other.text));
     all.dedup();
     all
-}
-
-fn fitting(begun: &str, offers: impl IntoIterator<Item = Offer>) -> Vec<Offer> {
-    offers.into_iter().filter(|offer| offer.text.starts_with(begun)).take(OFFERED_MAX).collect()
 }

@@ -21,8 +21,9 @@ use rustyline::history::FileHistory;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{ColorMode, CompletionType, Config, Context, Editor, ExternalPrinter, Helper};
 
+use super::code::{Columns, NewestChange, NoColumns};
 use super::colors;
-use super::completion::{Offer, key_of, mining, offers};
+use super::completion::{Offer, key_of, mining, offers, paths};
 use super::names::Names;
 
 /// So many lines are kept in the history.
@@ -54,7 +55,7 @@ impl LineEditor {
     ///
     /// # Errors
     /// `Environment` when the terminal cannot be used.
-    pub fn new(names: Arc<Mutex<Names>>, has_colors: bool) -> Result<LineEditor> {
+    pub fn new(names: Arc<Mutex<Names>>, columns: NewestChange, has_colors: bool) -> Result<LineEditor> {
         let config = Config::builder()
             .completion_type(CompletionType::List)
             .completion_show_all_if_ambiguous(true)
@@ -66,6 +67,7 @@ impl LineEditor {
         let mut editor = Editor::with_config(config).map_err(failed)?;
         editor.set_helper(Some(Typing {
             names,
+            columns,
             kinds: Registry::built_in().kinds().clone(),
             has_colors,
             is_question: false,
@@ -150,6 +152,7 @@ fn history_file() -> Option<PathBuf> {
 /// What happens while a line is typed.
 struct Typing {
     names: Arc<Mutex<Names>>,
+    columns: NewestChange,
     kinds: Kinds,
     has_colors: bool,
     /// Whether yes or no is asked, where nothing is completed.
@@ -159,10 +162,11 @@ struct Typing {
 impl Helper for Typing {}
 
 impl Typing {
-    fn offers(&self, line: &str) -> (usize, Vec<Offer>) {
+    fn offers(&self, line: &str, columns: &dyn Columns) -> (usize, Vec<Offer>) {
         let width = usize::from(Term::stdout().size().1);
-        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        offers(line, &names, &self.kinds, width)
+        // Not held while somebody is asked.
+        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        offers(line, &names, columns, &self.kinds, width)
     }
 }
 
@@ -175,7 +179,11 @@ impl Completer for Typing {
         pos: usize,
         _: &Context<'_>,
     ) -> rustyline::Result<(usize, Vec<Self::Candidate>)> {
-        Ok(if self.is_question { (pos, Vec::new()) } else { self.offers(&line[..pos]) })
+        if self.is_question {
+            return Ok((pos, Vec::new()));
+        }
+        let line = &line[..pos];
+        Ok(paths(line).unwrap_or_else(|| self.offers(line, &self.columns)))
     }
 }
 
@@ -210,7 +218,7 @@ impl Hinter for Typing {
 impl Typing {
     /// The rest of a word of which only one is left.
     fn rest_of_word(&self, line: &str) -> Option<Ahead> {
-        let (begins, offers) = self.offers(line);
+        let (begins, offers) = self.offers(line, &NoColumns);
         let [only] = offers.as_slice() else { return None };
         let rest = rustyline::completion::Candidate::replacement(only).strip_prefix(&line[begins..])?;
         (!rest.is_empty() && begins < line.len()).then(|| Ahead { shown: rest.to_owned(), is_taken: true })

@@ -3,6 +3,7 @@
 //! A line is a command, as for `lode ctl`, and has the same answer. Where standard input is no terminal, each line of it
 //! is carried out, and nothing is asked.
 
+mod code;
 mod colors;
 mod completion;
 mod editor;
@@ -24,6 +25,7 @@ use lode::lang::parse::is_line_unfinished;
 use rustyline::ExternalPrinter;
 use tokio::runtime::Handle;
 
+use self::code::NewestChange;
 use self::editor::{LineEditor, Typed};
 use self::names::NamesWatch;
 use self::side::{Asked, Side};
@@ -88,7 +90,8 @@ impl Session {
     /// As [`LineEditor::new`].
     pub fn open(self) -> Result<Prompt> {
         let names = NamesWatch::new(self.side.clone());
-        let editor = LineEditor::new(names.known(), screen::has_colors_on_stdout())?;
+        let columns = NewestChange { side: self.side.clone(), runtime: self.runtime.clone() };
+        let editor = LineEditor::new(names.known(), columns, screen::has_colors_on_stdout())?;
         Ok(Prompt { session: self, editor, names })
     }
 

@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use super::side::{Asked, interrupts};
 use super::words::{self, Word};
 use super::{Session, complain, ctl, exit, screen};
+use crate::cli::units::local;
 use crate::cli::{answer, follow};
 
 /// A view is shown again so often.
@@ -95,7 +96,7 @@ fn may_be_watched(view: &[&str]) -> Result<()> {
 /// Puts an answer in the place of the former one: the terminal's first lines, as many as it has.
 fn show(term: &Term, command: &str, reply: &Reply) -> Result<()> {
     let (rows, columns) = term.size();
-    let now = jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S %:z").to_string();
+    let now = local(jiff::Timestamp::now());
     let head = format!("{command} at {now}; Ctrl-C leaves\n\n");
     let text =
         [head, answer::text(reply, Some(usize::from(columns)), screen::has_colors_on_stdout())].concat();
