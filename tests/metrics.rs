@@ -31,6 +31,7 @@ pipeline items =
   source binlog shop.order_items share_mining
   -> map { row.total = row.quantity * row.price; }
   -> [ filter { row.total >= 100 } -> sink null, sink sqlite mart.items ]
+on rps < 1000000 of shop do { log(message) }
 "#;
 
 /// How long something may take that takes a moment, on a busy machine.
@@ -47,6 +48,8 @@ const SAME: &[&str] = &[
     "lode_mine_gaps",
     "lode_route_",
     "lode_pipeline_",
+    "lode_alert",
+    "lode_hook_failed",
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -307,6 +310,7 @@ async fn run(data: &TempDir, script: &str) -> Arc<Engine> {
     let engine = Arc::new(Engine::new(data.path(), Registry::built_in()));
     apply(&engine, data, script).await;
     engine.settled().await;
+    engine.finish_hooks(LONG).await;
     engine
 }
 

@@ -7,6 +7,7 @@
 
 pub mod server;
 
+mod alerts;
 mod page;
 mod sheet;
 
@@ -48,7 +49,9 @@ impl Engine {
         let mines: Vec<_> = running.mines.values().map(|running| Arc::clone(&running.mine)).collect();
         let pipelines: Vec<Arc<Pipeline>> = running.pipelines.values().cloned().collect();
         drop(running);
-        let sheet = Sheet(page::families(&mines, &pipelines, &self.clock, self.began_ms));
+        let mut families = page::families(&mines, &pipelines, &self.clock, self.began_ms);
+        families.extend(alerts::families(&self.alerts()));
+        let sheet = Sheet(families);
         match format {
             Format::OpenMetrics => sheet.open_metrics(),
             Format::Text => sheet::as_text(&sheet.open_metrics()),
