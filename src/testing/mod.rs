@@ -13,12 +13,9 @@
 //!   expect nothing
 //! }
 //! "#;
-//! # fn main() -> lode::error::Result<()> {
 //! let checked = check(&Input::new("/").text("orders.lode", script), Registry::built_in().kinds(), &System);
 //! let report = lode::testing::run(checked.model.as_ref().unwrap(), &checked.sources, &System, None);
 //! assert_eq!((report.passed(), report.failed()), (1, 0));
-//! # Ok(())
-//! # }
 //! ```
 
 #![allow(clippy::result_large_err, reason = "a finding is made once and moved to the report")]
