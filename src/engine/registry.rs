@@ -76,7 +76,7 @@ impl Registry {
     }
 
     /// Adds lookups to a kind, or puts them in the place of others. Its connections need the settings of
-    /// [`lookup`](crate::client::lookup), as the check knows by them which kinds have tables to look rows up in.
+    /// [`lookup`], as the check knows by them which kinds have tables to look rows up in.
     pub fn add_lookup(&mut self, spec: KindSpec, kind: Arc<dyn LookupKind>) {
         self.lookups.insert(spec.name, kind);
         self.kinds.add(spec);

@@ -33,7 +33,7 @@ impl Engine {
     /// # Errors
     /// `Refused` when what is meant is in no log, or the place has not come yet; `Gap` when the log no longer has it.
     /// `Script` when the code is wrong, `Data` when it fails for a change. As
-    /// [`LogReader::read`](crate::store::LogReader::read) otherwise.
+    /// [`LogReader::read`] otherwise.
     pub async fn peek(&self, look: &Look, limit: Option<u64>) -> Result<Changes> {
         self.peeked(look, limit).await.map_err(|(error, _)| error)
     }

@@ -94,7 +94,7 @@ impl Tail {
     ///
     /// # Errors
     /// `Data` when the code fails for a change. `Refused` when nothing is mined any more that could be followed. As
-    /// [`LogReader::read`](crate::store::LogReader::read) otherwise. Nothing comes after an error.
+    /// [`LogReader::read`] otherwise. Nothing comes after an error.
     pub async fn next(&mut self) -> Result<Changes> {
         loop {
             for _ in 0..self.followers.len() {
